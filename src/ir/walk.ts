@@ -1,0 +1,80 @@
+// Walking a graph with everything nested in it, and copying it.
+import type { Attribute } from './attribute.js';
+import { Graph, type Node, type Value } from './graph.js';
+import { type LocalFunction, Model } from './model.js';
+
+/** Every graph of the tree, outer before inner. */
+export function* walkGraphs(graph: Graph): Generator<Graph> {
+  yield graph;
+  for (const node of graph.nodes) for (const sub of node.subgraphs()) yield* walkGraphs(sub);
+}
+
+/** Every node of the tree, in order, a node before the nodes of its subgraphs. */
+export function* walkNodes(graph: Graph): Generator<Node> {
+  for (const node of graph.nodes) {
+    yield node;
+    for (const sub of node.subgraphs()) yield* walkNodes(sub);
+  }
+}
+
+/** A deep copy that shares tensor data. The caller's model never changes when a pass edits the copy. */
+export function cloneModel(model: Model): Model {
+  const copy = new Model(cloneGraph(model.graph), model.opsets, model.irVersion);
+  copy.producerName = model.producerName;
+  copy.producerVersion = model.producerVersion;
+  copy.domain = model.domain;
+  copy.modelVersion = model.modelVersion;
+  copy.doc = model.doc;
+  for (const [k, v] of model.metadata) copy.metadata.set(k, v);
+  copy.functions = model.functions.map((f): LocalFunction => ({ ...f, graph: cloneGraph(f.graph) }));
+  copy.extra.trainingInfo = [...model.extra.trainingInfo];
+  copy.extra.configuration = [...model.extra.configuration];
+  copy.extra.unknown = model.extra.unknown;
+  return copy;
+}
+
+/**
+ * A copy of a graph. `outer` maps values captured from outside to what the copy reads instead; those not in it are shared.
+ * The map is extended with every value copied, so callers can find the counterpart of a value.
+ */
+export function cloneGraph(graph: Graph, parent: Graph | null = null, outer: Map<Value, Value> = new Map()): Graph {
+  const copy = new Graph(graph.name, parent);
+  copy.doc = graph.doc;
+  copy.metadata = graph.metadata && new Map(graph.metadata);
+  copy.quantizationAnnotations = [...graph.quantizationAnnotations];
+  copy.unknown = graph.unknown;
+  for (const value of graph.values()) {
+    const twin = copy.addValue(value.name, value.type);
+    twin.initializer = value.initializer;
+    twin.sparse = value.sparse;
+    twin.doc = value.doc;
+    twin.metadata = value.metadata && new Map(value.metadata);
+    twin.unknown = value.unknown;
+    outer.set(value, twin);
+  }
+  for (const input of graph.inputs) copy.addInputValue(outer.get(input)!);
+  for (const node of graph.nodes) cloneNode(node, copy, outer);
+  for (const output of graph.outputs) copy.addOutput(outer.get(output) ?? output);
+  return copy;
+}
+
+function cloneNode(node: Node, target: Graph, map: Map<Value, Value>): void {
+  const attributes = new Map<string, Attribute>();
+  for (const [name, a] of node.attributes) {
+    if (a.type === 'graph') attributes.set(name, { ...a, value: cloneGraph(a.value, target, map) });
+    else if (a.type === 'graphs') attributes.set(name, { ...a, value: a.value.map((g) => cloneGraph(g, target, map)) });
+    else attributes.set(name, a);
+  }
+  const twin = target.addNode({
+    opType: node.opType,
+    domain: node.domain,
+    overload: node.overload,
+    name: node.name,
+    inputs: node.inputs.map((v) => v && (map.get(v) ?? v)),
+    outputs: node.outputs.map((v) => v && map.get(v)!),
+    attributes,
+  });
+  twin.doc = node.doc;
+  twin.metadata = node.metadata && new Map(node.metadata);
+  twin.unknown = node.unknown;
+}

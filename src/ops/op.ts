@@ -1,0 +1,132 @@
+// The record that holds every fact about one operator's maths. All fields are required, so "none" must be written.
+// Algorithms live with the techniques, instructions with the targets; here is only what follows from the operator's definition.
+
+import type { Builder } from '../ir/builder.js';
+import type { DType } from '../ir/dtype.js';
+import type { Graph, Node, Value } from '../ir/graph.js';
+import type { Tensor } from '../ir/tensor.js';
+import type { Dim, Shape, ValueType } from '../ir/type.js';
+
+/**
+ * What is known of the content of a small integer (or bool) tensor, element by element in row-major order: numbers, symbolic dimensions or null.
+ * It is how shape arithmetic (Shape, Gather, Concat, Mul, Reshape ...) is followed through the graph.
+ */
+export interface PartialValue {
+  readonly dtype: DType;
+  /** Empty for a scalar. */
+  readonly dims: readonly number[];
+  readonly items: readonly Dim[];
+}
+
+/** Largest tensor whose content is followed element by element. */
+export const MAX_PARTIAL_ELEMENTS = 1024;
+
+export interface Inferred {
+  readonly type: ValueType | undefined;
+  readonly value?: PartialValue | undefined;
+}
+
+/** What `infer` may ask. Input indices count from 0; omitted inputs answer undefined. */
+export interface InferContext {
+  readonly node: Node;
+  /** Version of the operator's domain in this model. */
+  readonly opset: number;
+  readonly inputCount: number;
+  readonly outputCount: number;
+  has(input: number): boolean;
+  type(input: number): ValueType | undefined;
+  /** Element type of a tensor input. */
+  dtype(input: number): DType | undefined;
+  /** Shape of a tensor input; null where not even the rank is known. */
+  shape(input: number): Shape | null;
+  /** Content of an input as far as it is known: constants up to MAX_PARTIAL_ELEMENTS and results of shape arithmetic. */
+  value(input: number): PartialValue | undefined;
+  /** Whole constant of an input, of any size and type. */
+  constant(input: number): Tensor | undefined;
+  /** Infers a subgraph whose formal inputs have the given types; answers the types of its outputs. */
+  subgraph(graph: Graph, inputs: readonly (ValueType | undefined)[]): (ValueType | undefined)[];
+  /** A new symbol for a dimension that depends on data, the same at each inference of this node: `unk_<node>_<hint>`. */
+  symbol(hint: string): Dim;
+  /** Throws E_SHAPE or E_TYPE naming the operator, node and input. */
+  failShape(input: number, expected: string, actual: string): never;
+  failType(input: number, expected: string, actual: string): never;
+}
+
+/** Gradients of the inputs from the gradients of the outputs; null where no gradient flows. */
+export type GradFn = (ctx: {
+  readonly b: Builder;
+  readonly node: Node;
+  readonly outputGrads: readonly (Value | null)[];
+  readonly wants: readonly boolean[];
+}) => (Value | null)[];
+
+/**
+ * How the axes of inputs and outputs relate, in the manner of einsum and einops: operands separated by commas, inputs `->` outputs, one term an axis.
+ * A letter names an axis; the same letter everywhere is the same axis: slicing it everywhere alike commutes with the operator.
+ * Letters missing from the outputs are contracted (summed over). `.` is an axis that must not be sliced. `(gc)` is an axis made of a product
+ * (g outer, c inner), `(a+b)` one made of a concatenation, `_` an operand that does not matter (scalars, shapes, omitted inputs).
+ * Conv with one group: `nc..,oc..,o->no..`; depthwise: `nc..,c...,c->nc..`; MatMul: `...mk,kn->mn` with leading axes spelled out; Concat on 1: `na,nb->n(a+b)`.
+ */
+export type Axes = string;
+
+/** What kind of quantized kernel an operator can have, and how ranges go through it. */
+export type QuantFacts =
+  | 'none'
+  /** Multiplies `data` by `weight` (input indices); `channelAxis` is the weight's output-channel axis, null where it has none. */
+  | {
+      readonly kind: 'compute';
+      readonly data: readonly number[];
+      readonly weight: number;
+      readonly bias: number | null;
+      channelAxis(node: Node, weightRank: number): number | null;
+    }
+  /** Element-wise arithmetic on several inputs with ranges of their own (Add, Mul). */
+  | { readonly kind: 'arithmetic'; readonly data: readonly number[] }
+  /** A function of one input whose output has a range of its own (Sigmoid, Softmax, AveragePool, Resize linear). */
+  | { readonly kind: 'function'; readonly data: readonly number[] }
+  /** Output values are among the input values: one range serves all (Reshape, Transpose, MaxPool, Concat, Slice, Pad with zero). */
+  | { readonly kind: 'passthrough'; readonly data: readonly number[] }
+  /** Narrows the range; absorbed into its producer's output range (Relu, Clip). */
+  | { readonly kind: 'clamp' }
+  /** Looks rows up in a table (Gather on a constant): `table` can be quantized by rows. */
+  | { readonly kind: 'lookup'; readonly table: number };
+
+/** Work of one node: multiply-accumulates, other floating-point operations. */
+export interface Work {
+  readonly macs: number;
+  /** Operations that are no part of a MAC; FLOPs = 2 * macs + ops. */
+  readonly ops: number;
+}
+
+/** Static input and output shapes of a node at costing time; null where unknown, omitted or no tensor. */
+export interface CostContext {
+  readonly node: Node;
+  readonly inputs: readonly (readonly number[] | null)[];
+  readonly outputs: readonly (readonly number[] | null)[];
+}
+
+export type Cost =
+  /** MACs follow from `axes`: the product of the extents of all letters. */
+  | 'axes'
+  /** One operation per output element. */
+  | 'elementwise'
+  /** Moves data only. */
+  | 'none'
+  | ((ctx: CostContext) => Work);
+
+export interface OpRecord {
+  readonly opType: string;
+  /** '' is the default ONNX domain. */
+  readonly domain: string;
+  /** First opset version of the domain whose form of the operator is understood. */
+  readonly since: number;
+  /** Output types from input types and attributes; throws through the context where they do not fit. */
+  infer(ctx: InferContext): Inferred[];
+  readonly grad: GradFn | 'none';
+  /** Text, a function of the node and the ranks of its inputs (null where unknown), or 'opaque'. */
+  readonly axes: Axes | ((node: Node, inputs: readonly (Shape | null)[]) => Axes) | 'opaque';
+  readonly quant: QuantFacts | ((node: Node) => QuantFacts);
+  readonly cost: Cost;
+  /** Gives other results at each call (random numbers): never folded or merged. */
+  readonly nondeterministic?: boolean;
+}

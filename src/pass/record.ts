@@ -1,0 +1,122 @@
+// What one run of Pare did and found: the single source of the terminal table, `--json` and the HTML report. Plain JSON throughout.
+import type { RuleHits, Skipped, Warning } from './define.js';
+
+/** Size of a model at one moment. */
+export interface ModelFacts {
+  readonly path?: string | undefined;
+  /** Bytes as written (model file plus external data). */
+  readonly bytes: number;
+  readonly params: number;
+  /** Multiply-accumulates of one sample; null where shapes do not allow it. */
+  readonly macs: number | null;
+  readonly nodes: number;
+  /** SHA-256 of the file, in hex. */
+  readonly sha256?: string | undefined;
+  readonly opset: number;
+  /** Bytes of constants by element type. */
+  readonly bytesByDtype: Readonly<Record<string, number>>;
+}
+
+export interface PassRecord {
+  readonly name: string;
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly ms: number;
+  readonly changed: boolean;
+  readonly before: { readonly nodes: number; readonly bytes: number; readonly params: number };
+  readonly after: { readonly nodes: number; readonly bytes: number; readonly params: number };
+  readonly rules: readonly RuleHits[];
+  readonly skipped: readonly Skipped[];
+  readonly warnings: readonly Warning[];
+  readonly notes: Readonly<Record<string, unknown>>;
+}
+
+export interface Quality {
+  readonly metric: string;
+  readonly before: number;
+  readonly after: number;
+  readonly samples: number;
+  /** False where a lower value is better (losses, kl). */
+  readonly higherIsBetter: boolean;
+  /** True where the data is random: the figure then means little. */
+  readonly synthetic: boolean;
+}
+
+/** How far one output of the model moved. */
+export interface OutputDifference {
+  readonly name: string;
+  readonly maxAbs: number;
+  readonly meanAbs: number;
+  readonly cosine: number;
+  /** Signal-to-quantization-noise ratio in dB. */
+  readonly sqnr: number;
+  /** Mean Kullback-Leibler divergence where the output is a distribution or logits over classes; null otherwise. */
+  readonly kl: number | null;
+  /** Fraction of samples with the same argmax over the last axis; null where the output has no class axis. */
+  readonly agreement: number | null;
+}
+
+export interface LatencyPair {
+  /** Median of the original, ms per run. */
+  readonly before_ms: number;
+  readonly after_ms: number;
+  readonly before_p95_ms: number;
+  readonly after_p95_ms: number;
+  readonly runs: number;
+  readonly batch: number;
+  readonly threads: number | null;
+  readonly engine: string;
+}
+
+/** One layer of the comparison of two models, matched by output name. */
+export interface LayerComparison {
+  readonly name: string;
+  readonly op: string;
+  /** SQNR in dB of the layer's output against the original's; null where it could not be matched. */
+  readonly activationSqnr: number | null;
+  readonly weightSqnr: number | null;
+  readonly cosine: number | null;
+  readonly bytesBefore: number;
+  readonly bytesAfter: number;
+  readonly macs: number | null;
+}
+
+/** Distribution of one constant, for the report. */
+export interface TensorStats {
+  readonly name: string;
+  readonly dtype: string;
+  readonly dims: readonly number[];
+  readonly bytes: number;
+  readonly min: number;
+  readonly max: number;
+  readonly mean: number;
+  readonly std: number;
+  /** Fraction of exact zeros. */
+  readonly sparsity: number;
+  /** Fraction of elements further than 6 standard deviations from the mean. */
+  readonly outliers: number;
+  /** Counts of equal-width bins from min to max. */
+  readonly histogram: readonly number[];
+}
+
+export interface RunRecord {
+  readonly tool: { readonly name: 'pare'; readonly version: string };
+  readonly command: string;
+  /** The command line or recipe that repeats the run. */
+  readonly recipe: readonly { readonly pass: string; readonly options: Readonly<Record<string, unknown>> }[];
+  readonly seed: number;
+  readonly engine: string;
+  readonly input: ModelFacts;
+  readonly output: ModelFacts | null;
+  /** `false` where verification was skipped. */
+  readonly verified: boolean;
+  readonly quality: Quality | null;
+  readonly outputs: readonly OutputDifference[];
+  readonly latency: LatencyPair | null;
+  readonly passes: readonly PassRecord[];
+  readonly warnings: readonly Warning[];
+  readonly layers: readonly LayerComparison[];
+  /** Statistics of the constants before and after, largest first (capped). */
+  readonly tensors: { readonly before: readonly TensorStats[]; readonly after: readonly TensorStats[] };
+  /** Wall time of the whole run in ms. */
+  readonly ms: number;
+}

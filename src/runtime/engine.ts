@@ -1,0 +1,65 @@
+// What Pare asks of ONNX Runtime. The engine is injected: onnxruntime-node in src/node, onnxruntime-web in src/web; the core never imports either.
+
+import type { DType } from '../ir/dtype.js';
+import type { ByteSource } from '../ir/source.js';
+import type { Tensor } from '../ir/tensor.js';
+
+/** A model as the engine takes it: encoded bytes with the external files they refer to, or a file on disk. */
+export type ModelSource =
+  | { readonly bytes: Uint8Array; readonly externalData?: readonly { readonly path: string; readonly data: ByteSource }[] }
+  | { readonly path: string };
+
+export type Device = 'cpu' | 'cuda' | 'webgpu' | 'wasm';
+
+export interface SessionOptions {
+  /** Threads inside one operator; the engine's default where not set. */
+  readonly threads?: number | undefined;
+  readonly device?: Device | undefined;
+  /** How far the engine rewrites the graph before running it; default 'all'. */
+  readonly optimization?: 'disabled' | 'basic' | 'extended' | 'all' | undefined;
+  /** Collect a per-node profile, read by `endProfiling` (Node only). */
+  readonly profile?: boolean | undefined;
+  /** Low peak memory before speed: no arena, no weight prepacking. */
+  readonly frugal?: boolean | undefined;
+  /** Session configuration entries passed through to ONNX Runtime. */
+  readonly extra?: Readonly<Record<string, unknown>> | undefined;
+}
+
+export interface ValueInfo {
+  readonly name: string;
+  readonly dtype: DType | undefined;
+  /** Numbers, symbol names, or null; undefined where the engine does not say. */
+  readonly shape: readonly (number | string | null)[] | undefined;
+}
+
+/** Time of one node over a profiled session, in milliseconds summed over its runs. */
+export interface NodeTime {
+  readonly node: string;
+  readonly opType: string;
+  readonly provider: string;
+  readonly ms: number;
+  readonly runs: number;
+}
+
+export interface Session {
+  readonly inputs: readonly ValueInfo[];
+  readonly outputs: readonly ValueInfo[];
+  /** Runs once. `fetches` limits which outputs are computed and answered; all where omitted. Results are the caller's own. */
+  run(feeds: Readonly<Record<string, Tensor>>, fetches?: readonly string[]): Promise<Record<string, Tensor>>;
+  /** Per-node times; throws E_UNSUPPORTED where the engine has none. */
+  endProfiling(): Promise<NodeTime[]>;
+  release(): Promise<void>;
+}
+
+export interface Engine {
+  /** Package and version, as reports show it: `onnxruntime-node 1.30.0`. */
+  readonly name: string;
+  readonly version: string;
+  readonly devices: readonly Device[];
+  /** True for element types whose tensors can cross the border between JavaScript and the engine. */
+  canExchange(dtype: DType): boolean;
+  /** Throws E_RUNTIME with the engine's own words where the model does not load. */
+  load(source: ModelSource, options?: SessionOptions): Promise<Session>;
+  /** Memory in use by the process or page in bytes, where it can be known. */
+  memoryBytes?(): number;
+}
