@@ -1,4 +1,6 @@
 // What one run of Pare did and found: the single source of the terminal table, `--json` and the HTML report. Plain JSON throughout.
+import type { OutputDifference } from '../analysis/difference.js';
+import type { TensorStats } from '../analysis/tensor-stats.js';
 import type { RuleHits, Skipped, Warning } from './define.js';
 
 /** Size of a model at one moment. */
@@ -41,20 +43,6 @@ export interface Quality {
   readonly synthetic: boolean;
 }
 
-/** How far one output of the model moved. */
-export interface OutputDifference {
-  readonly name: string;
-  readonly maxAbs: number;
-  readonly meanAbs: number;
-  readonly cosine: number;
-  /** Signal-to-quantization-noise ratio in dB. */
-  readonly sqnr: number;
-  /** Mean Kullback-Leibler divergence where the output is a distribution or logits over classes; null otherwise. */
-  readonly kl: number | null;
-  /** Fraction of samples with the same argmax over the last axis; null where the output has no class axis. */
-  readonly agreement: number | null;
-}
-
 export interface LatencyPair {
   /** Median of the original, ms per run. */
   readonly before_ms: number;
@@ -78,24 +66,6 @@ export interface LayerComparison {
   readonly bytesBefore: number;
   readonly bytesAfter: number;
   readonly macs: number | null;
-}
-
-/** Distribution of one constant, for the report. */
-export interface TensorStats {
-  readonly name: string;
-  readonly dtype: string;
-  readonly dims: readonly number[];
-  readonly bytes: number;
-  readonly min: number;
-  readonly max: number;
-  readonly mean: number;
-  readonly std: number;
-  /** Fraction of exact zeros. */
-  readonly sparsity: number;
-  /** Fraction of elements further than 6 standard deviations from the mean. */
-  readonly outliers: number;
-  /** Counts of equal-width bins from min to max. */
-  readonly histogram: readonly number[];
 }
 
 export interface RunRecord {

@@ -1,0 +1,165 @@
+// How far the outputs of one model are from another's, accumulated batch by batch in constant memory.
+// SQNR = 10 log10(sum a^2 / sum (a-b)^2) in dB; cosine over all elements; KL(a || b) in nats over the last axis.
+import { shapeError } from '../errors.js';
+import { DTYPES } from '../ir/dtype.js';
+import type { Tensor } from '../ir/tensor.js';
+
+/** How far one output (or inner value) of a model moved. */
+export interface OutputDifference {
+  readonly name: string;
+  readonly maxAbs: number;
+  readonly meanAbs: number;
+  /** Cosine similarity over all elements; 1 where both are zero. */
+  readonly cosine: number;
+  /** Signal-to-quantization-noise ratio in dB; Infinity is written as 1000 so that it survives JSON. */
+  readonly sqnr: number;
+  /** Mean Kullback-Leibler divergence per row where the output is a distribution or logits over classes; null otherwise. */
+  readonly kl: number | null;
+  /** Fraction of rows with the same argmax over the last axis; null where the output has no class axis. */
+  readonly agreement: number | null;
+}
+
+/** SQNR that stands for "no difference at all". */
+export const PERFECT_SQNR = 1000;
+
+/** Fewest classes on the last axis of a rank-3 output for it to count as logits over tokens rather than, say, box corners. */
+const MIN_TOKEN_CLASSES = 32;
+
+/** Accumulates the difference of one output over batches. */
+export class DifferenceAccumulator {
+  readonly name: string;
+  #count = 0;
+  #maxAbs = 0;
+  #sumAbs = 0;
+  #aa = 0;
+  #bb = 0;
+  #ab = 0;
+  #noise = 0;
+  #rows = 0;
+  #agreeing = 0;
+  #kl = 0;
+  #hasClasses = true;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** Adds one batch: `a` is the reference. Throws E_SHAPE where the shapes differ. */
+  add(a: Tensor, b: Tensor): void {
+    if (a.dims.join() !== b.dims.join())
+      throw shapeError(`output "${this.name}": expected [${a.dims}] as the original gives, got [${b.dims}]`);
+    if (a.dtype === 'string') return this.#addStrings(a, b);
+    if (DTYPES[a.dtype].kind === 'complex') throw shapeError(`output "${this.name}": expected real numbers, got ${a.dtype}`);
+    const x = a.floats();
+    const y = b.floats();
+    for (let i = 0; i < x.length; i++) {
+      const p = x[i]!;
+      const q = y[i]!;
+      // Equal infinities (masked attention logits) and NaN in both are no difference.
+      if (p === q || (p !== p && q !== q)) {
+        if (Number.isFinite(p)) {
+          this.#aa += p * p;
+          this.#bb += p * p;
+          this.#ab += p * p;
+        }
+        continue;
+      }
+      const d = Math.abs(p - q);
+      if (!(d <= this.#maxAbs)) this.#maxAbs = d;
+      this.#sumAbs += d;
+      this.#noise += d * d;
+      this.#aa += p * p;
+      this.#bb += q * q;
+      this.#ab += p * q;
+    }
+    this.#count += x.length;
+    this.#addClasses(a.dims, DTYPES[a.dtype].kind === 'float' ? x : null, y);
+  }
+
+  #addStrings(a: Tensor, b: Tensor): void {
+    const x = a.stringValues();
+    const y = b.stringValues();
+    this.#rows += x.length;
+    this.#count += x.length;
+    x.forEach((s, i) => {
+      if (s === y[i]) this.#agreeing++;
+    });
+    this.#kl = Number.NaN;
+  }
+
+  #addClasses(dims: readonly number[], x: Float32Array | null, y: Float32Array): void {
+    const classes = dims.at(-1) ?? 0;
+    const isClassAxis = x !== null && classes >= 2 && (dims.length === 2 || (dims.length === 3 && classes >= MIN_TOKEN_CLASSES));
+    if (!isClassAxis) {
+      this.#hasClasses = false;
+      return;
+    }
+    for (let start = 0; start < x.length; start += classes) {
+      const p = x.subarray(start, start + classes);
+      const q = y.subarray(start, start + classes);
+      this.#rows++;
+      if (argmax(p) === argmax(q)) this.#agreeing++;
+      this.#kl += klDivergence(p, q);
+    }
+  }
+
+  result(): OutputDifference {
+    const { aa, bb } = { aa: this.#aa, bb: this.#bb };
+    const cosine = aa === 0 && bb === 0 ? 1 : aa === 0 || bb === 0 ? 0 : this.#ab / Math.sqrt(aa * bb);
+    const sqnr = this.#noise === 0 ? PERFECT_SQNR : aa === 0 ? -PERFECT_SQNR : 10 * Math.log10(aa / this.#noise);
+    const classes = this.#hasClasses && this.#rows > 0;
+    return {
+      name: this.name,
+      maxAbs: this.#maxAbs,
+      meanAbs: this.#count === 0 ? 0 : this.#sumAbs / this.#count,
+      // Rounding can push the ratio a hair beyond 1.
+      cosine: Math.min(1, Math.max(-1, cosine)),
+      sqnr,
+      kl: classes && Number.isFinite(this.#kl) ? Math.max(0, this.#kl / this.#rows) : null,
+      agreement: classes ? this.#agreeing / this.#rows : null,
+    };
+  }
+}
+
+function argmax(row: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < row.length; i++) if (row[i]! > row[best]!) best = i;
+  return best;
+}
+
+/** KL(p || q) of one row. Rows that are non-negative and sum to one are probabilities, all others logits. */
+export function klDivergence(p: Float32Array, q: Float32Array): number {
+  const logP = logProbabilities(p);
+  const logQ = logProbabilities(q);
+  let kl = 0;
+  for (let i = 0; i < p.length; i++) {
+    const weight = Math.exp(logP[i]!);
+    if (weight > 0) kl += weight * (logP[i]! - logQ[i]!);
+  }
+  return kl;
+}
+
+function logProbabilities(row: Float32Array): Float64Array {
+  const out = new Float64Array(row.length);
+  if (isDistribution(row)) {
+    // A quantized softmax writes exact zeros: a floor keeps the divergence finite, as a log-softmax in float would.
+    for (let i = 0; i < row.length; i++) out[i] = Math.log(Math.max(row[i]!, 1e-10));
+    return out;
+  }
+  let max = Number.NEGATIVE_INFINITY;
+  for (const v of row) if (v > max) max = v;
+  let sum = 0;
+  for (const v of row) sum += Math.exp(v - max);
+  const offset = max + Math.log(sum);
+  for (let i = 0; i < row.length; i++) out[i] = row[i]! - offset;
+  return out;
+}
+
+function isDistribution(row: Float32Array): boolean {
+  let sum = 0;
+  for (const v of row) {
+    if (!(v >= 0 && v <= 1.001)) return false;
+    sum += v;
+  }
+  return Math.abs(sum - 1) < 0.02;
+}
