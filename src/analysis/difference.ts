@@ -15,6 +15,8 @@ export interface OutputDifference {
   readonly sqnr: number;
   /** Mean Kullback-Leibler divergence per row where the output is a distribution or logits over classes; null otherwise. */
   readonly kl: number | null;
+  /** Elements that are infinite or NaN in one model only. They are left out of the other figures. */
+  readonly nonFinite: number;
   /** Fraction of rows with the same argmax over the last axis; null where the output has no class axis. */
   readonly agreement: number | null;
 }
@@ -35,6 +37,7 @@ export class DifferenceAccumulator {
   #bb = 0;
   #ab = 0;
   #noise = 0;
+  #broken = 0;
   #rows = 0;
   #agreeing = 0;
   #kl = 0;
@@ -48,7 +51,10 @@ export class DifferenceAccumulator {
   add(a: Tensor, b: Tensor): void {
     if (a.dims.join() !== b.dims.join())
       throw shapeError(`output "${this.name}": expected [${a.dims}] as the original gives, got [${b.dims}]`);
-    if (a.dtype === 'string') return this.#addStrings(a, b);
+    if (a.dtype === 'string') {
+      this.#addStrings(a, b);
+      return;
+    }
     if (DTYPES[a.dtype].kind === 'complex') throw shapeError(`output "${this.name}": expected real numbers, got ${a.dtype}`);
     const x = a.floats();
     const y = b.floats();
@@ -56,16 +62,12 @@ export class DifferenceAccumulator {
       const p = x[i]!;
       const q = y[i]!;
       // Equal infinities (masked attention logits) and NaN in both are no difference.
-      if (p === q || (p !== p && q !== q)) {
-        if (Number.isFinite(p)) {
-          this.#aa += p * p;
-          this.#bb += p * p;
-          this.#ab += p * p;
-        }
+      const d = Math.abs(p - q);
+      if (!Number.isFinite(d)) {
+        if (p !== q && !(Number.isNaN(p) && Number.isNaN(q))) this.#broken++;
         continue;
       }
-      const d = Math.abs(p - q);
-      if (!(d <= this.#maxAbs)) this.#maxAbs = d;
+      if (d > this.#maxAbs) this.#maxAbs = d;
       this.#sumAbs += d;
       this.#noise += d * d;
       this.#aa += p * p;
@@ -104,7 +106,8 @@ export class DifferenceAccumulator {
   }
 
   result(): OutputDifference {
-    const { aa, bb } = { aa: this.#aa, bb: this.#bb };
+    const aa = this.#aa;
+    const bb = this.#bb;
     const cosine = aa === 0 && bb === 0 ? 1 : aa === 0 || bb === 0 ? 0 : this.#ab / Math.sqrt(aa * bb);
     const sqnr = this.#noise === 0 ? PERFECT_SQNR : aa === 0 ? -PERFECT_SQNR : 10 * Math.log10(aa / this.#noise);
     const classes = this.#hasClasses && this.#rows > 0;
@@ -115,6 +118,7 @@ export class DifferenceAccumulator {
       // Rounding can push the ratio a hair beyond 1.
       cosine: Math.min(1, Math.max(-1, cosine)),
       sqnr,
+      nonFinite: this.#broken,
       kl: classes && Number.isFinite(this.#kl) ? Math.max(0, this.#kl / this.#rows) : null,
       agreement: classes ? this.#agreeing / this.#rows : null,
     };
