@@ -2,7 +2,10 @@
 import type { Tensor } from '../ir/tensor.js';
 
 export interface Batch {
-  /** One tensor per model input; the first axis counts samples. */
+  /**
+   * One tensor per model input, ready to be fed; the first axis counts samples. A model that takes exactly B samples always gets B rows
+   * (the last sample repeated where fewer are left), and one without a common first axis gets one whole feed per batch.
+   */
   readonly inputs: Readonly<Record<string, Tensor>>;
   /** First axis counts samples: class indices as int64 [n] (or [n, tokens]), values as float. */
   readonly labels?: Tensor | undefined;
@@ -20,6 +23,16 @@ export interface Dataset {
   readonly synthetic: boolean;
   /** Names of the classes, where the data has them. */
   readonly classes?: readonly string[] | undefined;
+  /** Set where the model takes exactly this many samples at once: batches then have this size whatever is asked for. */
+  readonly fixedBatch?: number | undefined;
+  /** What the user should know about how the data was read: a preset assumed, samples cut off. */
+  readonly notes?: readonly string[] | undefined;
   /** Serves the samples in order, from the start at each call. The same samples come at each call. */
   batches(options: { readonly batchSize: number; readonly limit?: number | undefined }): AsyncIterable<Batch>;
+}
+
+/** A data set whose samples can be had in any order: for shuffling, subsets and training. */
+export interface IndexedDataset extends Dataset {
+  /** The samples with these indices, as one batch (at most `fixedBatch` of them where that is set). */
+  at(indices: readonly number[]): Promise<Batch>;
 }
