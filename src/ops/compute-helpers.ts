@@ -1,0 +1,166 @@
+// What the operators that compute (convolutions, products, norms, attention) share: checks of operands and writing axes statements.
+// Checks fail only for certain contradictions; unknown ranks and dimensions pass.
+
+import { equalDims } from '../ir/dim.js';
+import type { DType } from '../ir/dtype.js';
+import type { Node } from '../ir/graph.js';
+import { type Dim, formatShape, formatType, type Shape } from '../ir/type.js';
+import { sameDtype, tensorResult, unifyDims } from './infer-helpers.js';
+import type { Axes, CostContext, InferContext, Inferred, OpRecord, QuantFacts, Work } from './op.js';
+
+export const FLOATS: readonly DType[] = ['float', 'float16', 'double', 'bfloat16'];
+export const BYTES: readonly DType[] = ['int8', 'uint8'];
+export const INDICES: readonly DType[] = ['int64', 'int32'];
+/** Numeric types without the small ones that only quantization uses. */
+export const NUMBERS: readonly DType[] = [...FLOATS, 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64'];
+
+// ---- checks ----
+
+/** Element type of a tensor input; fails where it is none of `allowed`, or no tensor. */
+export function requireDtype(ctx: InferContext, input: number, allowed: readonly DType[]): DType | undefined {
+  const type = ctx.type(input);
+  if (type !== undefined && type.kind !== 'tensor') ctx.failType(input, 'a tensor', formatType(type));
+  const dtype = ctx.dtype(input);
+  if (dtype !== undefined && !allowed.includes(dtype)) ctx.failType(input, allowed.join(' or '), dtype);
+  return dtype;
+}
+
+/** One element type for all of these inputs (omitted ones are skipped), out of `allowed`. */
+export function commonDtype(ctx: InferContext, inputs: readonly number[], allowed: readonly DType[] = FLOATS): DType | undefined {
+  const present = inputs.filter((i) => ctx.has(i));
+  for (const i of present) requireDtype(ctx, i, allowed);
+  return sameDtype(ctx, present);
+}
+
+/** Fails unless an input is present. */
+export function requireInput(ctx: InferContext, input: number, what: string): void {
+  if (!ctx.has(input)) ctx.failShape(input, what, 'no input');
+}
+
+/** Checks that an input, where present, is one-dimensional with `extent` elements. */
+export function requireVector(ctx: InferContext, input: number, extent: Dim, what: string): void {
+  if (!ctx.has(input)) return;
+  const shape = ctx.shape(input);
+  if (shape === null) return;
+  if (shape.length !== 1) ctx.failShape(input, `one dimension (${what})`, formatShape(shape));
+  unifyDims(ctx, input, extent, shape[0]!, what);
+}
+
+/** Checks that an input, where present, is a scalar, a vector of one element, or a vector of `extent` elements. */
+export function requireScalarOrVector(ctx: InferContext, input: number, extent: Dim, what: string): void {
+  const shape = ctx.has(input) ? ctx.shape(input) : null;
+  if (shape === null || shape.length === 0 || (shape.length === 1 && shape[0] === 1)) return;
+  if (shape.length > 1) ctx.failShape(input, `a scalar or a vector (${what})`, formatShape(shape));
+  unifyDims(ctx, input, extent, shape[0]!, what);
+}
+
+/** Checks that an input, where present, broadcasts to `target` without enlarging it. */
+export function requireBroadcastTo(ctx: InferContext, input: number, target: Shape | null): void {
+  const shape = ctx.has(input) ? ctx.shape(input) : null;
+  if (shape === null || target === null) return;
+  const skip = target.length - shape.length;
+  const fits = skip >= 0 && shape.every((d, i) => d === 1 || equalDims(d, target[skip + i]!) !== false);
+  if (!fits) ctx.failShape(input, `a shape that broadcasts to ${formatShape(target)}`, formatShape(shape));
+}
+
+/** Output of the type of input `input`, which must be of an allowed type. */
+export function unary(allowed: readonly DType[] = FLOATS, input = 0): (ctx: InferContext) => Inferred[] {
+  return (ctx) => [tensorResult(requireDtype(ctx, input, allowed), ctx.shape(input))];
+}
+
+/** The dimension divided by a number; fails where it leaves a remainder. */
+export function divideExactly(ctx: InferContext, input: number, dim: Dim, by: number, what: string): Dim {
+  if (typeof dim !== 'number') return null;
+  if (by <= 0 || dim % by !== 0) ctx.failShape(input, `${what} divisible by ${by}`, String(dim));
+  return dim / by;
+}
+
+/** The whole shape with some outputs appended only where the node asks for them. */
+export function outputs(ctx: InferContext, ...all: Inferred[]): Inferred[] {
+  return all.slice(0, Math.max(ctx.outputCount, 1));
+}
+
+// ---- axes ----
+
+/** `count` different letters from `alphabet`. */
+export function letters(count: number, alphabet = 'abcdefghijklmnopqrstuvwxyz'): string[] {
+  return [...alphabet].slice(0, count);
+}
+
+/** Terms of all inputs (`_` where not given) and of the outputs as one statement. */
+export function axesText(node: Node, inputs: Readonly<Record<number, string | undefined>>, results: readonly string[]): Axes {
+  const operands = node.inputs.map((_, i) => inputs[i] ?? '_');
+  return `${operands.join(',')}->${node.outputs.map((_, i) => results[i] ?? '_').join(',')}`;
+}
+
+/** Element by element: every axis of input 0 is an axis of the output; the other inputs do not matter. */
+export function elementwiseAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
+  const x = inputs[0];
+  if (!x) return 'opaque';
+  const term = letters(x.length).join('');
+  return axesText(
+    node,
+    { 0: term },
+    node.outputs.map(() => term),
+  );
+}
+
+/** Every axis of input 0 may be sliced but those for which `blocked` answers true. */
+export function exceptAxes(rank: number, blocked: (axis: number) => boolean): string {
+  return letters(rank)
+    .map((letter, i) => (blocked(i) ? '.' : letter))
+    .join('');
+}
+
+/**
+ * Terms of operands that broadcast to the axes of a result. Where two extents cannot be told apart (one may be 1) the axis is blocked.
+ * `names` are the letters of the result's axes, `shapes` the operands.
+ */
+export function broadcastAxes(names: readonly string[], shapes: readonly Shape[]): { operands: string[]; result: string } {
+  const rank = names.length;
+  const operands = shapes.map((s) => new Array<string>(s.length).fill('.'));
+  const result = new Array<string>(rank).fill('.');
+  for (let i = 0; i < rank; i++) {
+    const here = shapes.map((s) => s[i - rank + s.length]);
+    const real = here.filter((d): d is Dim => d !== undefined && d !== 1);
+    const known = real.every((d) => equalDims(d, real[0]!) === true) && (real.length < 2 || real[0] !== null);
+    const lone = here.filter((d) => d !== undefined).length === 1;
+    if (!known || (real[0] === null && !lone)) continue;
+    // All extents 1: any operand may carry the letter.
+    result[i] = names[i]!;
+    for (const [k, s] of shapes.entries()) {
+      const at = i - rank + s.length;
+      if (at >= 0 && (real.length === 0 || s[at] !== 1)) operands[k]![at] = names[i]!;
+    }
+  }
+  return { operands: operands.map((o) => o.join('')), result: result.join('') };
+}
+
+// ---- quantization and cost ----
+
+export const FUNCTION_OF_FIRST: QuantFacts = { kind: 'function', data: [0] };
+export const PASSTHROUGH_FIRST: QuantFacts = { kind: 'passthrough', data: [0] };
+
+export function elements(dims: readonly number[] | null | undefined): number {
+  return dims ? dims.reduce((a, b) => a * b, 1) : 0;
+}
+
+/** Cost of `perElement` operations for each element of an output. */
+export function opsPerOutput(perElement: number): (ctx: CostContext) => Work {
+  return (ctx) => ({ macs: 0, ops: perElement * elements(ctx.outputs[0]) });
+}
+
+/** Cost of `perElement` operations for each element of an input. */
+export function opsPerInput(perElement: number, input = 0): (ctx: CostContext) => Work {
+  return (ctx) => ({ macs: 0, ops: perElement * elements(ctx.inputs[input]) });
+}
+
+type Defaults = 'domain' | 'since' | 'grad' | 'axes' | 'quant' | 'cost';
+
+/** A record whose facts are written out in one line per operator; what is not given comes from `base`, which must be complete. */
+export function recordsLike(
+  base: Pick<OpRecord, Defaults>,
+  list: readonly (Pick<OpRecord, 'opType' | 'infer'> & Partial<OpRecord>)[],
+): OpRecord[] {
+  return list.map((item) => ({ ...base, ...item }));
+}
