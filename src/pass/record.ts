@@ -1,5 +1,6 @@
 // What one run of Pare did and found: the single source of the terminal table, `--json` and the HTML report. Plain JSON throughout.
 import type { OutputDifference } from '../analysis/difference.js';
+import type { LayerComparison } from '../analysis/layers.js';
 import type { TensorStats } from '../analysis/tensor-stats.js';
 import type { RuleHits, Skipped, Warning } from './define.js';
 
@@ -53,19 +54,6 @@ export interface LatencyPair {
   readonly batch: number;
   readonly threads: number | null;
   readonly engine: string;
-}
-
-/** One layer of the comparison of two models, matched by output name. */
-export interface LayerComparison {
-  readonly name: string;
-  readonly op: string;
-  /** SQNR in dB of the layer's output against the original's; null where it could not be matched. */
-  readonly activationSqnr: number | null;
-  readonly weightSqnr: number | null;
-  readonly cosine: number | null;
-  readonly bytesBefore: number;
-  readonly bytesAfter: number;
-  readonly macs: number | null;
 }
 
 export interface RunRecord {

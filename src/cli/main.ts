@@ -1,0 +1,65 @@
+// Entry of the command line: builds the program, runs it, and turns every ending into an exit code. The rest of the CLI only parses, calls and renders.
+import { Command, CommanderError } from 'commander';
+import { z } from 'zod';
+import { PareError } from '../errors.js';
+import { VERSION } from '../util/version.js';
+import { addCompareCommand } from './commands/compare.js';
+import { addProfileCommand } from './commands/profile.js';
+import { addQuantizeCommand } from './commands/quantize.js';
+import { addSimplifyCommand } from './commands/simplify.js';
+
+const EXIT_USAGE = 1;
+/** 128 + SIGINT, as shells expect of a program that Ctrl-C ended. */
+const EXIT_INTERRUPTED = 130;
+
+export function buildProgram(): Command {
+  const program = new Command('pare')
+    .description('Make trained neural networks smaller and faster: ONNX in; smaller ONNX out, verified and explained.')
+    .version(VERSION)
+    .showHelpAfterError('(see --help)')
+    .exitOverride();
+  addProfileCommand(program);
+  addSimplifyCommand(program);
+  addQuantizeCommand(program);
+  addCompareCommand(program);
+  program.addHelpText('after', '\nExample:\n  pare quantize model.onnx -o model.int8.onnx --data calib.npz --report report.html');
+  return program;
+}
+
+/** Runs the command line and answers the exit code: 0 done, 1 user error, 2 unsupported, 70 bug, 130 interrupted. */
+export async function main(argv: readonly string[]): Promise<number> {
+  try {
+    await buildProgram().parseAsync([...argv]);
+    return 0;
+  } catch (error) {
+    return reportError(error, argv.includes('--json'));
+  }
+}
+
+function reportError(error: unknown, json: boolean): number {
+  // Commander has printed its own message already.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
+  const known = toPareError(error);
+  if (known.code === 'E_ABORTED') {
+    process.stderr.write('interrupted; nothing was written\n');
+    return EXIT_INTERRUPTED;
+  }
+  process.stderr.write(`${known.format()}\n`);
+  if (known.kind === 'bug' && error instanceof Error && error.stack) process.stderr.write(`${error.stack}\n`);
+  if (json) {
+    const { code, message, place, hint } = known;
+    process.stdout.write(`${JSON.stringify({ error: { code, message, place, hint } })}\n`);
+  }
+  return known.exitCode;
+}
+
+function toPareError(error: unknown): PareError {
+  if (error instanceof PareError) return error;
+  if (error instanceof z.ZodError) return new PareError('E_USAGE', 'user', z.prettifyError(error));
+  if (error instanceof Error && error.name === 'AbortError') return new PareError('E_ABORTED', 'user', 'aborted');
+  const message = error instanceof Error ? error.message : String(error);
+  return new PareError('E_BUG', 'bug', message, {
+    hint: 'this is a bug in Pare; please report it with the command and the model',
+    cause: error,
+  });
+}

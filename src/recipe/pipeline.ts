@@ -1,0 +1,249 @@
+// One run from an input model to a verified file: passes, staging, verification against the original, budget, delivery, record.
+
+import { modelCost } from '../analysis/cost.js';
+import { bytesByDtype, constantsOf, countNodes, countParams } from '../analysis/facts.js';
+import { compareLayers, type LayerComparison } from '../analysis/layers.js';
+import { type TensorStats, tensorStats } from '../analysis/tensor-stats.js';
+import type { Dataset } from '../data/dataset.js';
+import type { Metric } from '../data/metrics.js';
+import { nothingToDoError, qualityError } from '../errors.js';
+import type { Model } from '../ir/model.js';
+import type { BoundPass, Progress, Warning } from '../pass/define.js';
+import { runPasses } from '../pass/manager.js';
+import type { LatencyPair, ModelFacts, PassRecord, RunRecord } from '../pass/record.js';
+import type { Engine, ModelSource, SessionOptions } from '../runtime/engine.js';
+import { randomFeeds } from '../runtime/inputs.js';
+import { compareLatency } from '../runtime/latency.js';
+import { VERSION } from '../util/version.js';
+import { type Budget, checkBudget, measureQuality } from './quality.js';
+import type { InputModel, Stage, StagedModel } from './staging.js';
+
+export interface PipelineOptions {
+  readonly command: string;
+  readonly input: InputModel;
+  readonly passes: readonly BoundPass[];
+  readonly engine: Engine;
+  readonly stage: Stage;
+  /** Calibration data for the passes. */
+  readonly data?: Dataset | undefined;
+  /** Data on which quality is measured. Needed unless `verify` is false. */
+  readonly validation?: Dataset | undefined;
+  readonly metric?: Metric | undefined;
+  readonly limit?: number | undefined;
+  readonly verify: boolean;
+  /** Compare layer by layer too, and collect weight statistics: what the HTML report draws. */
+  readonly details?: boolean;
+  readonly budget?: Budget;
+  readonly seed?: number;
+  readonly batch?: number | undefined;
+  readonly shapes?: Readonly<Record<string, readonly number[]>> | undefined;
+  readonly session?: SessionOptions;
+  /** Bytes that both loaded models may take together before they are verified one at a time. */
+  readonly memoryBytes?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/** Loaded sessions take about this many times a model's bytes (weights, prepacked copies, arena). */
+const SESSION_FACTOR = 2.5;
+/** Unlabelled or random samples on which outputs are compared when no limit is given. */
+const UNLABELLED_SAMPLES = 64;
+/** Constants drawn in the report. */
+const MAX_TENSORS = 40;
+
+/**
+ * Runs the pipeline. Nothing is left behind when it throws: E_QUALITY where a budget is broken or the result does not run or gives NaN,
+ * E_NOTHING_TO_DO where no pass changed anything, and what passes and the engine throw.
+ */
+export async function runPipeline(options: PipelineOptions): Promise<RunRecord> {
+  const start = performance.now();
+  const { input, engine } = options;
+  const { model, records, changed } = await runPasses(input.model, options.passes, {
+    engine,
+    ...(options.seed === undefined ? {} : { seed: options.seed }),
+    data: options.data,
+    threads: options.session?.threads,
+    signal: options.signal,
+    onProgress: options.onProgress,
+  });
+  if (!changed && options.passes.some((p) => p.name !== 'simplify'))
+    throw nothingToDoError(`${options.command}: nothing in this model could be changed`, reasonsOf(records));
+  stampMetadata(model, options);
+  options.onProgress?.({ fraction: undefined, label: 'writing' });
+  const staged = await options.stage(model);
+  try {
+    const checked = options.verify ? await verify(options, model, staged) : NOT_VERIFIED;
+    const warnings: Warning[] = [...records.flatMap((r) => r.warnings), ...checked.warnings];
+    if (staged.bytes > input.bytes)
+      warnings.push({
+        message: `the result is larger than the input: ${staged.bytes} against ${input.bytes} bytes`,
+        fix: growthReason(records),
+      });
+    if (options.verify)
+      checkBudget(options.budget ?? {}, { quality: checked.quality, bytes: staged.bytes, latencyMs: checked.latency?.after_ms ?? null });
+    const tensors = options.details ? { before: await statsOf(input.model), after: await statsOf(model) } : { before: [], after: [] };
+    const [path] = await staged.commit();
+    return {
+      tool: { name: 'pare', version: VERSION },
+      command: options.command,
+      recipe: recipeOf(options),
+      seed: options.seed ?? 0,
+      engine: `${engine.name} ${engine.version}`,
+      input: { ...factsOf(input.model, options), path: input.path, bytes: input.bytes, sha256: input.sha256 },
+      output: { ...factsOf(model, options), path, bytes: staged.bytes, sha256: staged.sha256 },
+      verified: options.verify,
+      quality: checked.quality,
+      outputs: checked.outputs,
+      latency: checked.latency,
+      passes: records,
+      warnings,
+      layers: checked.layers,
+      tensors,
+      ms: performance.now() - start,
+    };
+  } catch (error) {
+    await staged.discard();
+    throw error;
+  }
+}
+
+interface Checked extends Pick<RunRecord, 'quality' | 'outputs' | 'latency'> {
+  readonly layers: readonly LayerComparison[];
+  readonly warnings: readonly Warning[];
+}
+
+const NOT_VERIFIED: Checked = {
+  quality: null,
+  outputs: [],
+  latency: null,
+  layers: [],
+  warnings: [{ message: 'not verified: the result was not run (--no-verify)' }],
+};
+
+async function verify(options: PipelineOptions, model: Model, staged: StagedModel): Promise<Checked> {
+  const { engine, input, validation } = options;
+  if (!validation) throw qualityError('verification needs data: expected `validation`, got none');
+  const oneAtATime = options.memoryBytes !== undefined && (input.bytes + staged.bytes) * SESSION_FACTOR > options.memoryBytes;
+  const session = { ...options.session, ...(oneAtATime ? { frugal: true } : {}) };
+  const { comparison, quality } = await measureQuality(engine, input.source, staged.source, {
+    data: validation,
+    metric: options.metric,
+    limit: options.limit ?? (validation.hasLabels ? undefined : UNLABELLED_SAMPLES),
+    batchSize: options.batch ?? (validation.hasLabels ? 32 : 1),
+    session,
+    oneAtATime,
+    signal: options.signal,
+    onProgress: (fraction) => options.onProgress?.({ fraction, label: 'verifying' }),
+  });
+  const broken = comparison.outputs.filter((o) => o.nonFinite > 0);
+  if (broken.length > 0) {
+    throw qualityError(
+      `the result gives NaN or infinity where the original does not: ${broken.map((o) => `${o.name} (${o.nonFinite} elements)`).join(', ')}`,
+      {
+        hint: 'find the layer with `pare compare --per-layer` and keep it in float with --exclude',
+      },
+    );
+  }
+  const warnings: Warning[] = [];
+  if (validation.synthetic)
+    warnings.push({ message: 'quality was measured on random data, where it means little', fix: 'give real samples with --data' });
+  const latency = oneAtATime ? null : await timePair(options, input.source, staged.source, session);
+  if (latency && latency.after_ms > latency.before_ms * 1.05) {
+    const slower = (latency.after_ms / latency.before_ms).toFixed(2);
+    warnings.push({
+      message: `the result is ${slower} times slower than the original on ${engine.name} with this processor`,
+      fix: 'keep it for its size, or try another mode',
+    });
+  }
+  const layers =
+    options.details && !oneAtATime
+      ? await compareLayers(engine, input.model, model, validation, {
+          session,
+          samples: 8,
+          signal: options.signal,
+          onProgress: (fraction) => options.onProgress?.({ fraction, label: 'comparing layers' }),
+        })
+      : [];
+  return { quality, outputs: comparison.outputs, latency, layers, warnings };
+}
+
+async function timePair(options: PipelineOptions, a: ModelSource, b: ModelSource, session: SessionOptions): Promise<LatencyPair> {
+  const batch = options.batch ?? 1;
+  const feeds = randomFeeds(options.input.model, { batch, shapes: options.shapes, seed: options.seed ?? 0 });
+  options.onProgress?.({ fraction: undefined, label: 'timing' });
+  const first = await options.engine.load(a, session);
+  const second = await options.engine.load(b, session);
+  try {
+    const [before, after] = await compareLatency([
+      { session: first, feeds },
+      { session: second, feeds },
+    ]);
+    return {
+      before_ms: before!.p50,
+      after_ms: after!.p50,
+      before_p95_ms: before!.p95,
+      after_p95_ms: after!.p95,
+      runs: after!.runs,
+      batch,
+      threads: session.threads ?? null,
+      engine: `${options.engine.name} ${options.engine.version}`,
+    };
+  } finally {
+    await first.release();
+    await second.release();
+  }
+}
+
+function recipeOf(options: PipelineOptions): RunRecord['recipe'] {
+  return options.passes.map((p) => ({ pass: p.name, options: p.options }));
+}
+
+/** The model itself says how it was made. */
+function stampMetadata(model: Model, options: PipelineOptions): void {
+  model.metadata.set('pare.version', VERSION);
+  model.metadata.set('pare.recipe', JSON.stringify(recipeOf(options)));
+  model.metadata.set('pare.seed', String(options.seed ?? 0));
+  model.metadata.set('pare.input_sha256', options.input.sha256);
+  model.metadata.set('pare.verified', options.verify ? 'true' : 'not verified');
+}
+
+function factsOf(model: Model, options: PipelineOptions): Omit<ModelFacts, 'bytes'> {
+  return {
+    params: countParams(model),
+    macs: macsOf(model, options),
+    nodes: countNodes(model),
+    opset: model.opset,
+    bytesByDtype: bytesByDtype(model) as Record<string, number>,
+  };
+}
+
+function macsOf(model: Model, options: PipelineOptions): number | null {
+  return modelCost(model, { inputShapes: options.shapes }).macs;
+}
+
+async function statsOf(model: Model): Promise<TensorStats[]> {
+  const largest = constantsOf(model)
+    .filter((c) => c.tensor.size > 1)
+    .sort((a, b) => b.tensor.byteLength - a.tensor.byteLength)
+    .slice(0, MAX_TENSORS);
+  const found: TensorStats[] = [];
+  for (const c of largest) {
+    const stats = tensorStats(c.name, await c.tensor.load());
+    if (stats) found.push(stats);
+  }
+  return found;
+}
+
+function reasonsOf(records: readonly PassRecord[]): { hint?: string } {
+  const reasons = [...new Set(records.flatMap((r) => r.skipped.map((s) => `${s.node}: ${s.reason}`)))].slice(0, 8);
+  return reasons.length > 0 ? { hint: reasons.join('\n        ') } : {};
+}
+
+function growthReason(records: readonly PassRecord[]): string {
+  const grown = records
+    .filter((r) => r.after.bytes > r.before.bytes)
+    .map((r) => `${r.name} (+${r.after.bytes - r.before.bytes} bytes of constants)`);
+  return grown.length > 0
+    ? `grown in ${grown.join(', ')}`
+    : 'the constants are no larger: added nodes and metadata outweigh what was saved';
+}
