@@ -82,58 +82,10 @@ export function outputs(ctx: InferContext, ...all: Inferred[]): Inferred[] {
 
 // ---- axes ----
 
-/** `count` different letters from `alphabet`. */
-export function letters(count: number, alphabet = 'abcdefghijklmnopqrstuvwxyz'): string[] {
-  return [...alphabet].slice(0, count);
-}
-
-/** Terms of all inputs (`_` where not given) and of the outputs as one statement. */
-export function axesText(node: Node, inputs: Readonly<Record<number, string | undefined>>, results: readonly string[]): Axes {
-  const operands = node.inputs.map((_, i) => inputs[i] ?? '_');
-  return `${operands.join(',')}->${node.outputs.map((_, i) => results[i] ?? '_').join(',')}`;
-}
-
-/** Element by element: every axis of input 0 is an axis of the output; the other inputs do not matter. */
-export function elementwiseAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
-  const x = inputs[0];
-  if (!x) return 'opaque';
-  const term = letters(x.length).join('');
-  return axesText(
-    node,
-    { 0: term },
-    node.outputs.map(() => term),
-  );
-}
-
-/** Every axis of input 0 may be sliced but those for which `blocked` answers true. */
-export function exceptAxes(rank: number, blocked: (axis: number) => boolean): string {
-  return letters(rank)
-    .map((letter, i) => (blocked(i) ? '.' : letter))
-    .join('');
-}
-
-/**
- * Terms of operands that broadcast to the axes of a result. Where two extents cannot be told apart (one may be 1) the axis is blocked.
- * `names` are the letters of the result's axes, `shapes` the operands.
- */
-export function broadcastAxes(names: readonly string[], shapes: readonly Shape[]): { operands: string[]; result: string } {
-  const rank = names.length;
-  const operands = shapes.map((s) => new Array<string>(s.length).fill('.'));
-  const result = new Array<string>(rank).fill('.');
-  for (let i = 0; i < rank; i++) {
-    const here = shapes.map((s) => s[i - rank + s.length]);
-    const real = here.filter((d): d is Dim => d !== undefined && d !== 1);
-    const known = real.every((d) => equalDims(d, real[0]!) === true) && (real.length < 2 || real[0] !== null);
-    const lone = here.filter((d) => d !== undefined).length === 1;
-    if (!known || (real[0] === null && !lone)) continue;
-    // All extents 1: any operand may carry the letter.
-    result[i] = names[i]!;
-    for (const [k, s] of shapes.entries()) {
-      const at = i - rank + s.length;
-      if (at >= 0 && (real.length === 0 || s[at] !== 1)) operands[k]![at] = names[i]!;
-    }
-  }
-  return { operands: operands.map((o) => o.join('')), result: result.join('') };
+/** Terms of the inputs (`_` where not given or without axes) and of the outputs as one statement, in the node's order. */
+export function nodeAxes(node: Node, inputs: Readonly<Record<number, string | undefined>>, results: readonly string[]): Axes {
+  const operands = node.inputs.map((_, i) => inputs[i] || '_');
+  return `${operands.join(',')}->${node.outputs.map((o, i) => (o && results[i]) || '_').join(',')}`;
 }
 
 // ---- quantization and cost ----

@@ -4,7 +4,16 @@
 import { addDims, mulDims, subDims } from '../ir/dim.js';
 import type { Node } from '../ir/graph.js';
 import { type Dim, formatShape, type Shape } from '../ir/type.js';
-import { axesText, BYTES, commonDtype, divideExactly, elements, requireDtype, requireScalarOrVector, requireVector } from './compute-helpers.js';
+import {
+  BYTES,
+  commonDtype,
+  divideExactly,
+  elements,
+  nodeAxes,
+  requireDtype,
+  requireScalarOrVector,
+  requireVector,
+} from './compute-helpers.js';
 import { requireRank, requireRankAtLeast, tensorResult, unifyDims, windowGeometry, windowOutput } from './infer-helpers.js';
 import type { Axes, CostContext, InferContext, OpRecord, QuantFacts, Work } from './op.js';
 
@@ -97,7 +106,7 @@ export function convTerms(node: Node, x: Shape | null, w: Shape | null, nhwc = f
 
 function convAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   const t = convTerms(node, inputs[0] ?? null, inputs[1] ?? null);
-  return t ? axesText(node, { 0: t.data, 1: t.weight, 2: t.channel }, [t.result]) : 'opaque';
+  return t ? nodeAxes(node, { 0: t.data, 1: t.weight, 2: t.channel }, [t.result]) : 'opaque';
 }
 
 /** Each output element sums over the weight of one output channel; a bias adds one operation per element. */
@@ -156,7 +165,7 @@ function convTransposeAxes(node: Node, inputs: readonly (Shape | null)[]): Axes 
     if (perGroup === 1) return channels === group ? ['c', 'c', '.', 'c'] : ['(gc)', '(gc)', '.', 'g'];
     return channels === group ? ['g', 'g', 'o', '(go)'] : ['(gc)', '(gc)', 'o', '(go)'];
   })();
-  return axesText(node, { 0: `n${input}${dots}`, 1: `${weightIn}${weightOut}${dots}`, 2: output! }, [`n${output}${dots}`]);
+  return nodeAxes(node, { 0: `n${input}${dots}`, 1: `${weightIn}${weightOut}${dots}`, 2: output! }, [`n${output}${dots}`]);
 }
 
 // ---- deformable ----
@@ -195,7 +204,7 @@ function deformConvAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   const data = fixed ? `n.${'.'.repeat(sampled.length - 2)}` : t.data;
   const weight = fixed ? `${free ? 'o' : '.'}.${'.'.repeat(sampled.length - 2)}` : t.weight;
   const channel = fixed ? (free ? 'o' : '.') : t.channel;
-  return axesText(node, { 0: data, 1: weight, 2: sampled, 3: channel, 4: sampled }, [`n${channel}${'.'.repeat(sampled.length - 2)}`]);
+  return nodeAxes(node, { 0: data, 1: weight, 2: sampled, 3: channel, 4: sampled }, [`n${channel}${'.'.repeat(sampled.length - 2)}`]);
 }
 
 function deformConvCost(ctx: CostContext): Work {
@@ -245,13 +254,13 @@ export function qlinearConvAxes(node: Node, inputs: readonly (Shape | null)[]): 
   const t = convTerms(node, inputs[0] ?? null, inputs[3] ?? null, node.int('channels_last', 0) !== 0);
   if (!t) return 'opaque';
   const [scale, zero] = [perChannel(inputs[4], t.channel), perChannel(inputs[5], t.channel)];
-  return axesText(node, { 0: t.data, 3: t.weight, 4: scale, 5: zero, 8: t.channel }, [t.result]);
+  return nodeAxes(node, { 0: t.data, 3: t.weight, 4: scale, 5: zero, 8: t.channel }, [t.result]);
 }
 
 function convIntegerAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   const t = convTerms(node, inputs[0] ?? null, inputs[1] ?? null);
   if (!t) return 'opaque';
-  return axesText(node, { 0: t.data, 1: t.weight, 3: perChannel(inputs[3], t.channel) }, [t.result]);
+  return nodeAxes(node, { 0: t.data, 1: t.weight, 3: perChannel(inputs[3], t.channel) }, [t.result]);
 }
 
 // ---- causal, with carried state ----
@@ -337,7 +346,7 @@ export const CONV_OPS: readonly OpRecord[] = [
     since: 27,
     infer: causalConvResult,
     grad: 'none',
-    axes: (node) => axesText(node, { 0: 'nc.', 1: 'c..', 2: 'c', 3: 'nc.' }, ['nc.', 'nc.']),
+    axes: (node) => nodeAxes(node, { 0: 'nc.', 1: 'c..', 2: 'c', 3: 'nc.' }, ['nc.', 'nc.']),
     quant: 'none',
     cost: ({ inputs, outputs }) => ({ macs: elements(outputs[0]) * (inputs[1]?.[2] ?? 0), ops: inputs[2] ? elements(outputs[0]) : 0 }),
   },
