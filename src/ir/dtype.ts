@@ -29,6 +29,8 @@ const TABLE = {
   float8e8m0: { code: 24, bits: 8, kind: 'float' },
   uint2: { code: 25, bits: 2, kind: 'uint' },
   int2: { code: 26, bits: 2, kind: 'int' },
+  float6e2m3: { code: 27, bits: 6, kind: 'float' },
+  float6e3m2: { code: 28, bits: 6, kind: 'float' },
 } as const;
 
 export type DType = keyof typeof TABLE;

@@ -1,5 +1,5 @@
-// Values of the 8-bit and 4-bit floating-point types of ONNX, for reading only.
-// OCP "8-bit Floating Point Specification" (E4M3FN, E5M2) and "Microscaling Formats" (E8M0, E2M1); the FNUZ kinds have one zero and one NaN.
+// Values of the 8-bit, 6-bit and 4-bit floating-point types of ONNX, for reading only.
+// OCP "8-bit Floating Point Specification" (E4M3FN, E5M2) and "Microscaling Formats" (E8M0, E2M1, E2M3, E3M2); the FNUZ kinds have one zero and one NaN.
 import type { DType } from './dtype.js';
 
 interface Layout {
@@ -40,4 +40,14 @@ const E2M1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
 export function float4ToNumber(code: number): number {
   const magnitude = E2M1[code & 7]!;
   return code & 8 ? -magnitude : magnitude;
+}
+
+/** Value of one 6-bit code of float6e2m3 or float6e3m2; neither has infinity or NaN. */
+export function float6ToNumber(dtype: DType, code: number): number {
+  const mantissaBits = dtype === 'float6e2m3' ? 3 : 2;
+  const bias = dtype === 'float6e2m3' ? 1 : 3;
+  const exponent = (code & 31) >> mantissaBits;
+  const fraction = (code & ((1 << mantissaBits) - 1)) / 2 ** mantissaBits;
+  const magnitude = exponent === 0 ? fraction * 2 ** (1 - bias) : (1 + fraction) * 2 ** (exponent - bias);
+  return code & 32 ? -magnitude : magnitude;
 }

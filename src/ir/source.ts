@@ -12,6 +12,8 @@ export interface ByteSource {
   /** The bytes; treat as read-only. File sources read them anew on each call. Throws when not `synchronous`. */
   bytes(): Uint8Array;
   load(): Promise<Uint8Array>;
+  /** Fills `target`, which is as long as the source, without allocating. Only where synchronous. */
+  readInto?(target: Uint8Array): void;
   /** A part of this source, without reading it. */
   slice(start: number, end: number): ByteSource;
   /** Set where the bytes are a range of a file on disk: engines and copiers can then use the file itself. */

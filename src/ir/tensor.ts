@@ -4,7 +4,7 @@
 import { limitError, shapeError, typeError } from '../errors.js';
 import { bfloatBitsFromFloatBits, floatBitsFromBfloatBits, floatsFromHalfBits, halfBitsFromFloatBits } from '../util/half.js';
 import { byteLengthOf, DTYPES, type DType } from './dtype.js';
-import { float4ToNumber, float8ToNumber } from './small-floats.js';
+import { float4ToNumber, float6ToNumber, float8ToNumber } from './small-floats.js';
 import { type ByteSource, MemorySource } from './source.js';
 
 export type TypedArray =
@@ -48,6 +48,8 @@ const VIEWS: Record<Exclude<DType, 'string'>, ViewConstructor> = {
   int4: Uint8Array,
   uint2: Uint8Array,
   int2: Uint8Array,
+  float6e2m3: Uint8Array,
+  float6e3m2: Uint8Array,
 };
 
 /** Product of the dimensions (1 for a scalar). Throws E_LIMIT where it is no safe integer, E_SHAPE for a negative dimension. */
@@ -62,6 +64,8 @@ export function elementCount(dims: readonly number[]): number {
 }
 
 export interface TensorExtra {
+  /** Name in the file of a tensor that is an attribute's value (an initializer's name is its value's). */
+  readonly name?: string | undefined;
   readonly doc?: string | undefined;
   readonly metadata?: ReadonlyMap<string, string> | undefined;
   /** Protobuf fields that Pare does not know, kept as they were. */
@@ -257,6 +261,7 @@ function packSmall(values: ArrayLike<number>, bits: number): Uint8Array {
 
 function unpackSmall(dtype: DType, packed: Uint8Array, size: number): Float32Array | Int8Array {
   const { bits, kind } = DTYPES[dtype];
+  if (bits === 6) return unpackSixBits(dtype, packed, size);
   const perByte = 8 / bits;
   const mask = (1 << bits) - 1;
   const signBit = kind === 'int' ? 1 << (bits - 1) : 0;
@@ -264,6 +269,18 @@ function unpackSmall(dtype: DType, packed: Uint8Array, size: number): Float32Arr
   for (let i = 0; i < size; i++) {
     const raw = (packed[Math.floor(i / perByte)]! >> ((i % perByte) * bits)) & mask;
     out[i] = kind === 'float' ? float4ToNumber(raw) : (raw ^ signBit) - signBit;
+  }
+  return out;
+}
+
+/** Four elements of 6 bits take three bytes, low bits first. */
+function unpackSixBits(dtype: DType, packed: Uint8Array, size: number): Float32Array {
+  const out = new Float32Array(size);
+  for (let i = 0; i < size; i++) {
+    const bit = i * 6;
+    const at = Math.floor(bit / 8);
+    const pair = packed[at]! | ((packed[at + 1] ?? 0) << 8);
+    out[i] = float6ToNumber(dtype, (pair >> (bit % 8)) & 63);
   }
   return out;
 }

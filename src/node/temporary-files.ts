@@ -1,0 +1,59 @@
+// Temporary files of this process: removed on error, on normal exit and on SIGINT, SIGTERM and SIGHUP. After SIGKILL they stay,
+// under names that cannot be taken for a result: `.name.<process id>.<number>.tmp`.
+import { rmSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+
+const pending = new Set<string>();
+let counter = 0;
+let installed = false;
+
+function removeAll(): void {
+  for (const path of pending) rmSync(path, { force: true });
+  pending.clear();
+}
+
+/** Removes the files, then lets the signal do what it would have done without us. */
+function onSignal(signal: NodeJS.Signals): void {
+  removeAll();
+  process.removeListener(signal, onSignal);
+  // Where the program listens itself, it decides what happens; else the default action ends the process with the right status.
+  if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
+  installed = false;
+}
+
+function install(): void {
+  if (installed) return;
+  installed = true;
+  process.removeListener('exit', removeAll);
+  process.on('exit', removeAll);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.removeListener(signal, onSignal);
+    process.on(signal, onSignal);
+  }
+}
+
+function uninstall(): void {
+  installed = false;
+  process.removeListener('exit', removeAll);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.removeListener(signal, onSignal);
+}
+
+/** A name beside `target`, so that renaming stays within one file system. Registered before the file exists. */
+export function temporaryName(target: string): string {
+  install();
+  const path = join(dirname(target), `.${basename(target)}.${process.pid}.${counter++}.tmp`);
+  pending.add(path);
+  return path;
+}
+
+/** Forgets a temporary file that was renamed. */
+export function keepTemporary(path: string): void {
+  pending.delete(path);
+  if (pending.size === 0) uninstall();
+}
+
+/** Deletes a temporary file. */
+export function dropTemporary(path: string): void {
+  rmSync(path, { force: true });
+  keepTemporary(path);
+}
