@@ -4,10 +4,25 @@ import type { DType } from '../ir/dtype.js';
 import type { ByteSource } from '../ir/source.js';
 import type { Tensor } from '../ir/tensor.js';
 
-/** A model as the engine takes it: encoded bytes with the external files they refer to, or a file on disk. */
+/**
+ * A model as the engine takes it: encoded bytes with the external files they refer to, or a file on disk.
+ * `folder` is where the external locations that are not in `externalData` are looked for (engines with a file system only).
+ */
 export type ModelSource =
-  | { readonly bytes: Uint8Array; readonly externalData?: readonly { readonly path: string; readonly data: ByteSource }[] }
+  | {
+      readonly bytes: Uint8Array;
+      readonly externalData?: readonly { readonly path: string; readonly data: ByteSource }[];
+      readonly folder?: string | undefined;
+    }
   | { readonly path: string };
+
+/** Where an engine finds weights on disk: one place per source, relative to `folder`. */
+export interface Placement {
+  readonly folder: string;
+  readonly locations: readonly { readonly location: string; readonly offset: number }[];
+  /** Removes what was written for it; call it when no session needs the files any more. */
+  release(): Promise<void>;
+}
 
 export type Device = 'cpu' | 'cuda' | 'webgpu' | 'wasm';
 
@@ -60,6 +75,8 @@ export interface Engine {
   canExchange(dtype: DType): boolean;
   /** Throws E_RUNTIME with the engine's own words where the model does not load. */
   load(source: ModelSource, options?: SessionOptions): Promise<Session>;
+  /** Makes bytes readable from disk by the engine itself, so that a session maps them instead of copying; absent where there is no disk. */
+  placeOnDisk?(sources: readonly ByteSource[]): Promise<Placement>;
   /** Memory in use by the process or page in bytes, where it can be known. */
   memoryBytes?(): number;
 }

@@ -1,0 +1,112 @@
+// The engine of Node: onnxruntime-node, loaded when first asked for. Runs on the CPU by default; WebGPU and CUDA where the machine has them.
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { InferenceSession } from 'onnxruntime-common';
+import { runtimeError, unsupportedError } from '../errors.js';
+import type { Device, Engine, ModelSource, NodeTime, Session, SessionOptions } from '../runtime/engine.js';
+import { wrapOrtError } from '../runtime/ort-errors.js';
+import { OrtSession, ortSessionOptions } from '../runtime/ort-session.js';
+import { crossesBorder, type OrtTensorConstructor } from '../runtime/ort-tensor.js';
+import { placeOnDisk } from './placement.js';
+import { parseProfile } from './profile-file.js';
+
+const FOLDER_KEY = 'session.model_external_initializers_file_folder_path';
+
+let engine: Promise<Engine> | undefined;
+
+/** The engine over onnxruntime-node, one for the process. Throws E_RUNTIME where the package or its native library does not load. */
+export function nodeEngine(): Promise<Engine> {
+  engine ??= createEngine().catch((error) => {
+    engine = undefined;
+    throw error;
+  });
+  return engine;
+}
+
+async function createEngine(): Promise<Engine> {
+  let ort: typeof import('onnxruntime-node');
+  try {
+    ort = await import('onnxruntime-node');
+  } catch (error) {
+    throw runtimeError(`onnxruntime-node does not load on ${process.platform} ${process.arch}: ${(error as Error).message}`, {
+      hint: 'run npm install again; it has native libraries for x64 and arm64 on Linux (glibc), macOS and Windows',
+      cause: error,
+    });
+  }
+  ort.env.logLevel = 'fatal';
+  const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json') as { version: string };
+  const found = new Set<string>(ort.listSupportedBackends().map((b) => b.name));
+  const devices = (['cpu', 'cuda', 'webgpu'] as const).filter((d) => found.has(d));
+  return {
+    name: 'onnxruntime-node',
+    version,
+    devices,
+    canExchange: crossesBorder,
+    memoryBytes: () => process.memoryUsage.rss(),
+    load: (source, options = {}) => load(ort, devices, source, options),
+    placeOnDisk,
+  };
+}
+
+async function load(
+  ort: typeof import('onnxruntime-node'),
+  devices: readonly Device[],
+  source: ModelSource,
+  options: SessionOptions,
+): Promise<Session> {
+  const device = options.device ?? 'cpu';
+  if (!devices.includes(device)) {
+    throw unsupportedError(`device ${device} is not available in onnxruntime-node here: expected one of ${devices.join(', ')}`);
+  }
+  const common = ortSessionOptions(options);
+  const profileFolder = options.profile ? await mkdtemp(join(tmpdir(), 'pare-profile-')) : undefined;
+  const ortOptions: InferenceSession.SessionOptions = {
+    ...common,
+    executionProviders: [device],
+    ...(profileFolder === undefined ? {} : { enableProfiling: true, profileFilePrefix: join(profileFolder, 'run') }),
+  };
+  const removeFolder = async () => {
+    if (profileFolder !== undefined) await rm(profileFolder, { recursive: true, force: true });
+  };
+  let session: InferenceSession;
+  try {
+    session = await create(ort, source, ortOptions);
+  } catch (error) {
+    await removeFolder();
+    throw wrapOrtError(error, 'ONNX Runtime failed to load the model', 'path' in source ? { file: source.path } : {});
+  }
+  let profiling = profileFolder !== undefined;
+  return new OrtSession(session, ort.Tensor as unknown as OrtTensorConstructor, {
+    copyResults: false,
+    ...(profileFolder === undefined
+      ? {}
+      : {
+          endProfiling: async (): Promise<NodeTime[]> => {
+            if (!profiling) throw runtimeError('profiling of this session has ended already');
+            profiling = false;
+            session.endProfiling();
+            const file = (await readdir(profileFolder)).find((f) => f.endsWith('.json'));
+            if (file === undefined) throw runtimeError('ONNX Runtime wrote no profile');
+            const times = parseProfile(await readFile(join(profileFolder, file), 'utf8'));
+            await removeFolder();
+            return times;
+          },
+        }),
+    released: removeFolder,
+  });
+}
+
+async function create(
+  ort: typeof import('onnxruntime-node'),
+  source: ModelSource,
+  options: InferenceSession.SessionOptions,
+): Promise<InferenceSession> {
+  if ('path' in source) return ort.InferenceSession.create(source.path, options);
+  const withFolder =
+    source.folder === undefined ? options : { ...options, extra: { ...(options.extra ?? {}), [FOLDER_KEY]: source.folder } };
+  if (source.externalData === undefined || source.externalData.length === 0) return ort.InferenceSession.create(source.bytes, withFolder);
+  const externalData = await Promise.all(source.externalData.map(async ({ path, data }) => ({ path, data: await data.load() })));
+  return ort.InferenceSession.create(source.bytes, { ...withFolder, externalData });
+}
