@@ -44,7 +44,7 @@ export function poolShape(ctx: InferContext, input = 0, nhwc = false): Shape | n
 export function globalPoolShape(ctx: InferContext, input = 0, nhwc = false): Shape | null {
   requireRankAtLeast(ctx, input, 3);
   const x = ctx.shape(input);
-  return x?.map((d, i) => (i === 0 || i === (nhwc ? x.length - 1 : 1) ? d : 1));
+  return x?.map((d, i) => (i === 0 || i === (nhwc ? x.length - 1 : 1) ? d : 1)) ?? null;
 }
 
 /** Batch and channel axes are free, spatial ones are not. */
