@@ -1,0 +1,47 @@
+// Whole tensors through the affine primitive: constants in, quantized constants with scale and zero-point tensors out.
+import { Tensor } from '../ir/tensor.js';
+import { type AffineParameters, affineParameters, packCodes, quantize, type Ranges, rangesOf } from './affine.js';
+import { type Layout, layoutOf } from './layout.js';
+import type { QuantType, Scheme } from './scheme.js';
+
+export interface QuantizedTensor {
+  readonly data: Tensor;
+  readonly scale: Tensor;
+  /** Undefined where every zero point is 0 (ONNX then takes the data's type). */
+  readonly zeroPoint: Tensor | undefined;
+  readonly parameters: AffineParameters;
+  readonly layout: Layout;
+}
+
+/** Integer codes as a tensor of `dtype`, packed where the type is smaller than a byte. */
+export function codesTensor(dtype: QuantType, dims: readonly number[], values: ArrayLike<number>): Tensor {
+  return Tensor.from(dtype, dims, values);
+}
+
+/** Quantizes a float tensor. `ranges` replaces the tensor's own minima and maxima (clipping); their count must fit the layout. */
+export function quantizeTensor(tensor: Tensor, scheme: Scheme, ranges?: Ranges): QuantizedTensor {
+  const layout = layoutOf(tensor.dims, scheme.granularity);
+  const floats = tensor.floats();
+  return quantizeWith(floats, tensor.dims, layout, affineParameters(ranges ?? rangesOf(floats, layout), scheme));
+}
+
+/** Quantizes with parameters that are known already. */
+export function quantizeWith(floats: Float32Array, dims: readonly number[], layout: Layout, parameters: AffineParameters): QuantizedTensor {
+  const codes = quantize(floats, layout, parameters);
+  const { dtype, scale, zeroPoint } = parameters;
+  return {
+    data: new Tensor(dtype, dims, packCodes(codes, dtype)),
+    scale: Tensor.of('float', layout.scaleDims, scale),
+    zeroPoint: zeroPoint.some((z) => z !== 0) ? codesTensor(dtype, layout.scaleDims, zeroPoint) : undefined,
+    parameters,
+    layout,
+  };
+}
+
+/** True where every element is a finite number. */
+export function allFinite(data: Float32Array): boolean {
+  // x - x is 0 for finite x and NaN otherwise, so one sum tells.
+  let sum = 0;
+  for (let i = 0; i < data.length; i++) sum += data[i]! - data[i]!;
+  return sum === 0;
+}
