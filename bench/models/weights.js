@@ -1,0 +1,19 @@
+// Seeded normal deviates, fast enough for hundreds of millions: a table of normals read at pseudo-random places.
+import { Rng } from '../../dist/index.js';
+
+const TABLE_SIZE = 1 << 16;
+
+/** A function that fills float32 arrays with normal deviates of the given standard deviation. */
+export function normalFiller(seed) {
+  const rng = new Rng(seed);
+  const table = Float32Array.from({ length: TABLE_SIZE }, () => rng.normal());
+  let state = rng.uint32() | 1;
+  return (length, std) => {
+    const out = new Float32Array(length);
+    for (let i = 0; i < length; i++) {
+      state = (Math.imul(state, 1664525) + 1013904223) | 0;
+      out[i] = table[state >>> 16] * std;
+    }
+    return out;
+  };
+}
