@@ -109,7 +109,8 @@ const BYTE_SUFFIX: Readonly<Record<string, number>> = { '': 1, k: 1e3, m: 1e6, g
 export function parseBytes(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?$/i.exec(text.trim());
   const factor = match && BYTE_SUFFIX[match[2]!.toLowerCase()];
-  if (!match || factor === undefined) throw new InvalidArgumentError(`expected a size such as 500kB, 5MB or 4GB, got "${text}"`);
+  if (!match || factor === undefined || factor === null)
+    throw new InvalidArgumentError(`expected a size such as 500kB, 5MB or 4GB, got "${text}"`);
   return Math.round(Number(match[1]) * factor);
 }
 

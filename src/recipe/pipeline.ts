@@ -68,7 +68,8 @@ export async function runPipeline(options: PipelineOptions): Promise<RunRecord> 
   });
   if (!changed && options.passes.some((p) => p.name !== 'simplify'))
     throw nothingToDoError(`${options.command}: nothing in this model could be changed`, reasonsOf(records));
-  stampMetadata(model, options);
+  const sha256 = await input.sha256;
+  stampMetadata(model, options, sha256);
   options.onProgress?.({ fraction: undefined, label: 'writing' });
   const staged = await options.stage(model);
   try {
@@ -89,7 +90,7 @@ export async function runPipeline(options: PipelineOptions): Promise<RunRecord> 
       recipe: recipeOf(options),
       seed: options.seed ?? 0,
       engine: `${engine.name} ${engine.version}`,
-      input: { ...factsOf(input.model, options), path: input.path, bytes: input.bytes, sha256: input.sha256 },
+      input: { ...factsOf(input.model, options), path: input.path, bytes: input.bytes, sha256 },
       output: { ...factsOf(model, options), path, bytes: staged.bytes, sha256: staged.sha256 },
       verified: options.verify,
       quality: checked.quality,
@@ -199,11 +200,11 @@ function recipeOf(options: PipelineOptions): RunRecord['recipe'] {
 }
 
 /** The model itself says how it was made. */
-function stampMetadata(model: Model, options: PipelineOptions): void {
+function stampMetadata(model: Model, options: PipelineOptions, sha256: string): void {
   model.metadata.set('pare.version', VERSION);
   model.metadata.set('pare.recipe', JSON.stringify(recipeOf(options)));
   model.metadata.set('pare.seed', String(options.seed ?? 0));
-  model.metadata.set('pare.input_sha256', options.input.sha256);
+  model.metadata.set('pare.input_sha256', sha256);
   model.metadata.set('pare.verified', options.verify ? 'true' : 'not verified');
 }
 

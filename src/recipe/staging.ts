@@ -25,6 +25,7 @@ export interface InputModel {
   readonly path: string;
   /** Bytes of the model file and its external data. */
   readonly bytes: number;
-  readonly sha256: string;
+  /** SHA-256 of the model file in hex; a promise, as hashing goes on while the passes run. */
+  readonly sha256: string | Promise<string>;
   readonly source: ModelSource;
 }

@@ -1,0 +1,71 @@
+// The course of every command that writes a model: open, run the pipeline, show the table, write the report.
+
+import type { Dataset } from '../data/dataset.js';
+import { usageError } from '../errors.js';
+import type { Model } from '../ir/model.js';
+import { writeFileAtomic } from '../node/files.js';
+import { openInput } from '../node/input.js';
+import { stageBeside } from '../node/staging.js';
+import type { BoundPass } from '../pass/define.js';
+import type { RunRecord } from '../pass/record.js';
+import { runPipeline } from '../recipe/pipeline.js';
+import { renderReport } from '../report/html.js';
+import { renderRun } from './render/run.js';
+import { openCliSession, openData, openMetric, openValidation, outputPath } from './session.js';
+import type { CommonFlags, DataFlags, WriteFlags } from './shared-options.js';
+
+export type RunFlags = CommonFlags & DataFlags & WriteFlags;
+
+/** Runs passes on the model at `path` as the flags say. `passesFor` chooses them once the model is known. */
+export async function runWritingCommand(
+  command: string,
+  path: string,
+  flags: RunFlags,
+  passesFor: (model: Model, data: Dataset | undefined) => readonly BoundPass[],
+): Promise<RunRecord> {
+  const cli = openCliSession(flags);
+  const target = outputPath(path, flags.output, command, flags.force);
+  try {
+    const input = await openInput(path);
+    const data = flags.data === undefined ? undefined : await openData(flags.data, input.model, flags);
+    const passes = passesFor(input.model, data);
+    const needing = passes.find((p) => p.needs.data === 'required');
+    if (needing && !data) {
+      throw usageError(`${needing.name} needs calibration data: expected --data SPEC`, {
+        hint: 'a hundred real samples are plenty; --data random only tries the machinery out',
+      });
+    }
+    const validation = flags.verify ? await openValidation(input.model, flags, data) : undefined;
+    for (const note of [...(data?.notes ?? []), ...(validation !== data ? (validation?.notes ?? []) : [])]) cli.say(`note: ${note}`);
+    const record = await runPipeline({
+      command,
+      input,
+      passes,
+      engine: cli.engine,
+      stage: stageBeside(target),
+      data,
+      validation,
+      metric: validation && (await openMetric(flags.metric, validation)),
+      limit: flags.limit,
+      verify: flags.verify,
+      details: flags.report !== undefined,
+      budget: { maxDrop: flags.maxDrop, maxSize: flags.maxSize, maxLatency: flags.maxLatency },
+      seed: flags.seed,
+      batch: flags.batch,
+      shapes: flags.shape,
+      session: cli.session,
+      memoryBytes: cli.memoryBytes,
+      onProgress: (p) => cli.progress.update(p),
+    });
+    cli.progress.stop();
+    cli.say(renderRun(record));
+    if (flags.report !== undefined) {
+      await writeFileAtomic(flags.report, renderReport(record));
+      cli.say(`report: ${flags.report}`);
+    }
+    cli.json(record);
+    return record;
+  } finally {
+    cli.progress.stop();
+  }
+}

@@ -1,0 +1,100 @@
+// What a command works with, made from its flags: engine, data, progress and where output goes.
+import { freemem } from 'node:os';
+import { basename, dirname, extname, join, resolve } from 'node:path';
+import type { Dataset } from '../data/dataset.js';
+import type { Metric } from '../data/metrics.js';
+import { dataError, usageError } from '../errors.js';
+import type { Model } from '../ir/model.js';
+import { openDataset } from '../node/data.js';
+import { lazyNodeEngine } from '../node/lazy-engine.js';
+import { metricByName } from '../node/metrics.js';
+import type { Engine, SessionOptions } from '../runtime/engine.js';
+import { ProgressLine } from './render/progress.js';
+import type { CommonFlags, DataFlags } from './shared-options.js';
+
+/** Random samples for verification where the user gave no data. */
+const RANDOM_SAMPLES = 16;
+
+export interface CliSession {
+  readonly engine: Engine;
+  readonly session: SessionOptions;
+  readonly progress: ProgressLine;
+  readonly memoryBytes: number;
+  /** A line for people: on stdout, or on stderr where stdout carries JSON; nothing with `--quiet`. */
+  say(text: string): void;
+  /** The JSON document, with `--json`. */
+  json(document: unknown): void;
+}
+
+export function openCliSession(flags: CommonFlags): CliSession {
+  return {
+    engine: lazyNodeEngine(),
+    session: {
+      ...(flags.threads === undefined ? {} : { threads: flags.threads }),
+      ...(flags.device === undefined ? {} : { device: flags.device }),
+    },
+    progress: new ProgressLine(flags.quiet !== true),
+    memoryBytes: flags.memory ?? freemem() / 2,
+    say(text) {
+      if (flags.quiet) return;
+      (flags.json ? process.stderr : process.stdout).write(`${text}\n`);
+    },
+    json(document) {
+      if (flags.json) process.stdout.write(`${JSON.stringify(document, finiteOnly, 2)}\n`);
+    },
+  };
+}
+
+/** JSON has no infinities: they become null, as JSON.stringify does, but bigints become numbers instead of failing. */
+function finiteOnly(_key: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? Number(value) : value;
+}
+
+/** Opens the data set that a SPEC names. */
+export async function openData(spec: string, model: Model, flags: CommonFlags & DataFlags): Promise<Dataset> {
+  const { limit, preprocess, labels, tokenizer, text, label } = flags;
+  return openDataset(spec, model, {
+    seed: flags.seed,
+    ...(limit === undefined ? {} : { limit }),
+    ...(preprocess === undefined ? {} : { preprocess }),
+    ...(labels === undefined ? {} : { labels }),
+    ...(tokenizer === undefined ? {} : { tokenizer }),
+    ...(text === undefined ? {} : { text }),
+    ...(label === undefined ? {} : { label }),
+    ...(flags.shape === undefined ? {} : { shapes: flags.shape }),
+  });
+}
+
+/** The data that quality is measured on: `--validation`, else `--data`, else random samples. */
+export async function openValidation(
+  model: Model,
+  flags: CommonFlags & DataFlags & { validation?: string },
+  data: Dataset | undefined,
+): Promise<Dataset> {
+  if (flags.validation !== undefined) return openData(flags.validation, model, flags);
+  return data ?? openData(`random:${RANDOM_SAMPLES}`, model, flags);
+}
+
+/** The metric named by `--metric`; undefined where none was named. Throws E_USAGE for an unknown one, E_DATA where it needs labels that are not there. */
+export async function openMetric(name: string | undefined, data: Dataset): Promise<Metric | undefined> {
+  if (name === undefined) return undefined;
+  const metric = await metricByName(name);
+  if (metric.needs === 'labels' && !data.hasLabels) {
+    throw dataError(`metric ${name} needs labels, but data "${data.name}" has none`, {
+      hint: 'name the labels with --labels or --label, or use agreement, cosine or kl, which compare with the original model',
+    });
+  }
+  return metric;
+}
+
+/** `-o`, or `model.<suffix>.onnx` beside the input. Throws E_USAGE where that is the input itself and `--force` is not given. */
+export function outputPath(input: string, output: string | undefined, suffix: string, force: boolean | undefined): string {
+  const extension = extname(input);
+  const path = output ?? join(dirname(input), `${basename(input, extension)}.${suffix}${extension || '.onnx'}`);
+  if (resolve(path) === resolve(input) && !force) {
+    throw usageError(`the output "${path}" is the input itself`, {
+      hint: 'choose another name with -o, or replace the input with --force',
+    });
+  }
+  return path;
+}
