@@ -3,6 +3,7 @@
 import type { AttributeInput } from '../../src/ir/attribute.js';
 import type { Builder } from '../../src/ir/builder.js';
 import type { DType } from '../../src/ir/dtype.js';
+import type { Value } from '../../src/ir/graph.js';
 
 export interface SampleInput {
   readonly dtype: DType;
@@ -16,7 +17,7 @@ export interface SampleInput {
 }
 
 /** Fills the body of an If, Loop or Scan: adds inputs, nodes and outputs through the builder. */
-export type SampleBody = (b: Builder, outer: (index: number) => import('../../src/ir/graph.js').Value) => void;
+export type SampleBody = (b: Builder, outer: (index: number) => Value) => void;
 
 export interface OpSample {
   readonly op: string;
@@ -31,8 +32,8 @@ export interface OpSample {
   /** Number of outputs (default 1), or names with null for an omitted output. */
   readonly outputs?: number | readonly (string | null)[];
   readonly attributes?: Readonly<Record<string, AttributeInput>>;
-  /** Bodies by attribute name: ONNX text of a graph, or a function. `outer(i)` is the sample's input i. */
-  readonly subgraphs?: Readonly<Record<string, string | SampleBody>>;
+  /** Bodies by attribute name; `outer(i)` is the sample's input i. */
+  readonly subgraphs?: Readonly<Record<string, SampleBody>>;
   /** Builds a whole graph instead of one node (sequences, chains); must add inputs by `b.input`, mark outputs by `b.output` and contain the operator. */
   readonly build?: (b: Builder) => void;
   /** Feeds of the inputs that `build` makes. */
