@@ -1,14 +1,25 @@
 // Every operator Pare knows. A new operator file adds one import and one spread here; nothing registers itself.
 // Local functions of a model are no operators: shape inference looks into their bodies.
 
+import { CAST_OPS } from './cast.js';
 import { CLASSIC_OPS } from './classic.js';
 import { CONTROL_OPS } from './control.js';
 import { DETECTION_OPS } from './detection.js';
+import { ELEMENTWISE_OPS } from './elementwise.js';
+import { GENERATE_OPS } from './generate.js';
+import { INDEXING_OPS } from './indexing.js';
+import { LOGIC_OPS } from './logic.js';
+import { LOSS_OPS } from './loss.js';
+import { MOVEMENT_OPS } from './movement.js';
 import type { OpRecord } from './op.js';
 import { OPTIONAL_OPS } from './optional.js';
 import { RECURRENT_OPS } from './recurrent.js';
+import { REDUCE_OPS } from './reduce.js';
+import { RESIZE_OPS } from './resize.js';
 import { SEQUENCE_OPS } from './sequence.js';
+import { SHAPE_OPS } from './shape.js';
 import { SIGNAL_OPS } from './signal.js';
+import { SLICE_OPS } from './slice.js';
 import { TEXT_OPS } from './text.js';
 
 export const ALL_OPS: readonly OpRecord[] = [
@@ -20,6 +31,17 @@ export const ALL_OPS: readonly OpRecord[] = [
   ...SEQUENCE_OPS,
   ...SIGNAL_OPS,
   ...TEXT_OPS,
+  ...CAST_OPS,
+  ...ELEMENTWISE_OPS,
+  ...GENERATE_OPS,
+  ...INDEXING_OPS,
+  ...LOGIC_OPS,
+  ...LOSS_OPS,
+  ...MOVEMENT_OPS,
+  ...REDUCE_OPS,
+  ...RESIZE_OPS,
+  ...SHAPE_OPS,
+  ...SLICE_OPS,
 ];
 
 const BY_NAME = new Map<string, OpRecord>(ALL_OPS.map((record) => [`${record.domain}:${record.opType}`, record]));
