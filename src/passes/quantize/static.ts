@@ -1,0 +1,173 @@
+// Static int8 quantization in Q/DQ form (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+// Inference", 2018): ranges of activations measured on data, weights per channel, biases in the accumulators' steps.
+import { z } from 'zod';
+import { dataError } from '../../errors.js';
+import type { Value } from '../../ir/graph.js';
+import { type Model, tensorTypeOf } from '../../ir/model.js';
+import { walkGraphs } from '../../ir/walk.js';
+import { definePass, type PassContext } from '../../pass/define.js';
+import { type Annotation, annotate, quantFactsOf } from '../../quant/annotate.js';
+import { measureRanges } from '../../quant/calibrate.js';
+import { type Inserted, insertQdq } from '../../quant/insert-qdq.js';
+import { OBSERVERS } from '../../quant/observers.js';
+import { type ActivationParameters, activationParameters, measurementsOf } from '../../quant/ranges.js';
+import { RUNTIMES, type Runtime } from '../../quant/runtimes.js';
+import type { Scheme } from '../../quant/scheme.js';
+import { selectorOf } from '../../quant/selection.js';
+import { RUNTIME_OPTION, SELECTION_OPTIONS, SIMPLIFY_OPTION } from './options.js';
+import { nothingToQuantize, prepareModel, warnIfLarger } from './prepare.js';
+
+/** Opset that the model is brought to: the first with block-wise DequantizeLinear; per-axis needs 13. */
+const OPSET = 21;
+/** Above this ratio of largest to median channel, one scale for a whole weight loses bits that matter. */
+const SPREAD_LIMIT = 4;
+
+const options = z.object({
+  activations: z.enum(['auto', 'uint8', 'int8']).default('auto').describe("type of activations; auto takes the runtime's fast one"),
+  symmetric: z.boolean().default(false).describe('symmetric activation ranges (zero point 0), for runtimes that have no zero points'),
+  perChannel: z.boolean().default(true).describe('one weight scale per output channel'),
+  reduceRange: z
+    .enum(['auto', 'on', 'off'])
+    .default('auto')
+    .describe('7-bit weights, for CPUs whose sums of 8-bit products saturate; auto asks the runtime'),
+  observer: z.enum(['minmax']).default('minmax').describe('how ranges are chosen from what was measured'),
+  samples: z.number().int().positive().optional().describe('most calibration samples to run; all where omitted'),
+  quantizeOutputs: z.boolean().default(false).describe("quantize the model's outputs too"),
+  attention: z.boolean().default(false).describe('quantize products of two activations too'),
+  ...RUNTIME_OPTION,
+  ...SELECTION_OPTIONS,
+  ...SIMPLIFY_OPTION,
+});
+
+export type QuantizeStaticOptions = z.output<typeof options>;
+
+export const quantizeStatic = definePass({
+  name: 'quantize-static',
+  summary: 'int8 weights and activations with ranges measured on data (Q/DQ)',
+  options,
+  needs: { data: 'required', engine: true },
+  run: runStatic,
+});
+
+async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassContext): Promise<boolean> {
+  if (!ctx.data)
+    throw dataError('static quantization: expected calibration data, got none', { hint: 'give --data, for example --data calib.npz' });
+  const bytesBefore = await prepareModel(model, { simplify: opts.simplify, opset: OPSET }, ctx, 'static');
+  const runtime: Runtime = RUNTIMES[opts.runtime];
+  const activation: Omit<Scheme, 'granularity'> = {
+    dtype: opts.activations === 'auto' ? (runtime.activation as 'uint8' | 'int8') : opts.activations,
+    symmetry: opts.symmetric ? 'symmetric' : 'asymmetric',
+  };
+  const annotation = annotate(model.graph, {
+    runtime,
+    select: selectorOf(opts),
+    asymmetric: !opts.symmetric,
+    outputs: opts.quantizeOutputs,
+    activationProducts: opts.attention,
+  });
+  const skipped = [...annotation.skipped, ...nestedNodes(model)].map(({ node, reason }) => ({ node: node.label, op: node.op, reason }));
+  if (annotation.compute.length === 0) nothingToQuantize('static', skipped);
+  for (const s of skipped) ctx.skip(s);
+
+  const parameters = await calibrate(model, annotation, activation, opts, ctx);
+  detachMatMulBiases(annotation);
+  const inserted = insertQdq(annotation, parameters.parameters, {
+    weights: {
+      dtype: 'int8',
+      symmetry: 'symmetric',
+      reduced: opts.reduceRange === 'on' || (opts.reduceRange === 'auto' && runtime.saturates),
+    },
+    perChannel: opts.perChannel,
+  });
+  report(annotation, parameters, inserted, ctx);
+  warnIfLarger(bytesBefore, model, 'scales, zero points and Q/DQ nodes take more than the smaller weights save', ctx);
+  return true;
+}
+
+async function calibrate(
+  model: Model,
+  annotation: Annotation,
+  scheme: Omit<Scheme, 'granularity'>,
+  opts: QuantizeStaticOptions,
+  ctx: PassContext,
+): Promise<ActivationParameters> {
+  const statistics = await measureRanges(model, measurementsOf(annotation), {
+    engine: ctx.engine,
+    data: ctx.data!,
+    threads: ctx.threads,
+    limit: opts.samples,
+    checkAborted: () => ctx.checkAborted(),
+    onProgress: (fraction) => ctx.progress({ fraction, label: 'calibrating' }),
+  });
+  return activationParameters(annotation, statistics, OBSERVERS[opts.observer]!, scheme);
+}
+
+/** Nodes of subgraphs that could be integer: their ranges cannot be measured from outside. */
+function* nestedNodes(model: Model) {
+  for (const graph of walkGraphs(model.graph)) {
+    if (graph === model.graph) continue;
+    for (const node of graph.nodes) {
+      const facts = quantFactsOf(node);
+      if (facts !== 'none' && facts.kind === 'compute') {
+        yield { node, reason: 'it is inside a subgraph, where ranges cannot be measured; modes dynamic and weights reach it' };
+      }
+    }
+  }
+}
+
+/**
+ * A MatMul followed by the Add of a vector would be merged to a float Gemm by ONNX Runtime before it looks at Q/DQ.
+ * It leaves the pair alone where the vector has two dimensions ([1, n]); broadcasting gives the same sum.
+ */
+function detachMatMulBiases(annotation: Annotation): void {
+  for (const { node, integer } of annotation.compute) {
+    if (!integer || node.opType !== 'MatMul') continue;
+    const rank = tensorTypeOf(node.output())?.shape?.length ?? 0;
+    if (rank < 3) continue;
+    for (const { node: user, index } of [...node.output().uses]) {
+      const vector = user.opType === 'Add' && user.domain === '' ? user.input(1 - index) : null;
+      if (vector?.isConstant && vector.initializer?.rank === 1) user.setInput(1 - index, asRow(vector));
+    }
+  }
+}
+
+function asRow(vector: Value): Value {
+  const tensor = vector.initializer!;
+  if (vector.readerCount === 1) {
+    vector.graph.setInitializer(vector, tensor.reshape([1, tensor.size]));
+    return vector;
+  }
+  return vector.graph.addInitializer(`${vector.name}_row`, tensor.reshape([1, tensor.size]));
+}
+
+function report(annotation: Annotation, parameters: ActivationParameters, inserted: Inserted, ctx: PassContext): void {
+  for (const value of parameters.nonFinite) {
+    ctx.warn({
+      message: `value ${value.name} was infinite or not a number on some calibration batches, which were passed over`,
+      node: value.producer?.label,
+      fix: 'look at the calibration data, or leave the node float with --exclude',
+    });
+  }
+  for (const w of inserted.weights) {
+    if (w.spread > SPREAD_LIMIT) {
+      ctx.warn({
+        message: `weight ${w.name} has one scale although its channels differ by a factor of ${w.spread.toFixed(0)}`,
+        node: w.name,
+        fix: w.conflict ? 'its readers take their channels from different axes: exclude one of them' : 'quantize per channel',
+      });
+    }
+  }
+  ctx.note('quantized', {
+    integerNodes: annotation.integerNodes.size,
+    weightOnlyNodes: annotation.compute.filter((c) => !c.integer).length,
+    activations: inserted.activations,
+    weights: inserted.weights.length,
+    biases: inserted.biases,
+    absorbed: annotation.absorbed.length,
+  });
+  ctx.note('ranges', Object.fromEntries([...parameters.ranges].map(([value, r]) => [value.name, [r.min, r.max]])));
+  ctx.note(
+    'weights',
+    inserted.weights.map(({ name, dtype, granularity, sqnr }) => ({ name, dtype, granularity, sqnr: Number.isFinite(sqnr) ? sqnr : null })),
+  );
+}
