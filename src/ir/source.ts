@@ -17,7 +17,7 @@ export interface ByteSource {
   /** A part of this source, without reading it. */
   slice(start: number, end: number): ByteSource;
   /** Set where the bytes are a range of a file on disk: engines and copiers can then use the file itself. */
-  readonly file?: { readonly path: string; readonly offset: number };
+  readonly file?: { readonly path: string; readonly offset: number } | undefined;
 }
 
 /** Bytes in memory: a view, never a copy. */

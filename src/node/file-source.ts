@@ -1,6 +1,6 @@
 // A byte source on a file: nothing is read before it is asked for, nothing is cached. All slices share one descriptor, opened once
 // and closed when the last of them is garbage; so the file may be replaced by a new one (rename) while its old content is still read.
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { formatError } from '../errors.js';
 import type { ByteSource } from '../ir/source.js';
 import { systemError } from './system-error.js';
@@ -17,6 +17,7 @@ const descriptors = new FinalizationRegistry<number>((fd) => {
 class OpenFile {
   readonly path: string;
   readonly size: number;
+  readonly #inode: bigint;
   readonly #fd: number;
 
   constructor(path: string) {
@@ -28,12 +29,18 @@ class OpenFile {
     }
     descriptors.register(this, this.#fd);
     try {
-      const stat = fstatSync(this.#fd);
+      const stat = fstatSync(this.#fd, { bigint: true });
       if (!stat.isFile()) throw Object.assign(new Error('not a regular file'), { code: stat.isDirectory() ? 'EISDIR' : 'EINVAL' });
-      this.size = stat.size;
+      this.size = Number(stat.size);
+      this.#inode = stat.ino;
     } catch (error) {
       throw systemError(error, 'read', path);
     }
+  }
+
+  /** True while the path still names the file that was opened, and not one that has replaced it. */
+  get inPlace(): boolean {
+    return statSync(this.path, { bigint: true, throwIfNoEntry: false })?.ino === this.#inode;
   }
 
   /** Fills `target` from `offset`; throws E_FORMAT where the file has become shorter. */
@@ -78,8 +85,9 @@ export class FileSource implements ByteSource {
     return new FileSource(open, 0, open.size);
   }
 
-  get file(): { readonly path: string; readonly offset: number } {
-    return { path: this.#open.path, offset: this.#offset };
+  /** Undefined once another file has taken the path: whoever opened that would read other bytes. */
+  get file(): { readonly path: string; readonly offset: number } | undefined {
+    return this.#open.inPlace ? { path: this.#open.path, offset: this.#offset } : undefined;
   }
 
   bytes(): Uint8Array {

@@ -233,7 +233,7 @@ function copyNode(node: Node, target: Graph, map: Map<Value, Value>): void {
     overload: node.overload,
     name: node.name,
     inputs: node.inputs.map((v) => v && map.get(v)!),
-    outputs: node.outputs.map((v) => v && v.name),
+    outputs: node.outputs.map((v) => v?.name ?? null),
     attributes,
   });
   node.outputs.forEach((value, i) => {

@@ -39,8 +39,15 @@ export function dtypeOfOrt(type: string): DType | undefined {
   return FROM_ORT.get(type);
 }
 
-/** Feed for the binding; shares the tensor's memory where it is aligned. */
-export function toOrtTensor(OrtTensor: OrtTensorConstructor, tensor: Tensor): OrtTensor {
+/** What a tensor of the binding is made of. */
+export interface OrtParts {
+  readonly type: OrtTensor.Type;
+  readonly data: OrtTensor.DataType;
+  readonly dims: readonly number[];
+}
+
+/** Type, elements and dimensions as the binding takes them; shares the tensor's memory where it is aligned. */
+export function ortParts(tensor: Tensor): OrtParts {
   const type = ORT_TYPES[tensor.dtype];
   if (type === undefined) {
     throw unsupportedError(`values of type ${tensor.dtype} cannot be given to ONNX Runtime from JavaScript`, {
@@ -48,7 +55,13 @@ export function toOrtTensor(OrtTensor: OrtTensorConstructor, tensor: Tensor): Or
     });
   }
   const data = type === 'string' ? tensor.stringValues() : (tensor.view() as OrtTensor.DataType);
-  return new OrtTensor(type, data, tensor.dims);
+  return { type, data, dims: tensor.dims };
+}
+
+/** Feed for the binding. */
+export function toOrtTensor(OrtTensor: OrtTensorConstructor, tensor: Tensor): OrtTensor {
+  const { type, data, dims } = ortParts(tensor);
+  return new OrtTensor(type, data, dims);
 }
 
 /** Result of a run. `copy` where the binding may use the memory again. */

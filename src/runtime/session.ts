@@ -21,6 +21,8 @@ const SEPARATE_TOTAL_BYTES = 2 ** 30;
 export interface OpenOptions extends SessionOptions {
   /** Names of values of the main graph to compute in addition to the model's outputs. */
   readonly outputs?: readonly string[] | undefined;
+  /** Bytes of large weights from which they are handed over by place on disk instead of inside the model (default 32 MB). */
+  readonly placeAbove?: number | undefined;
 }
 
 /** Types in which values travel that have no typed array of their own in the bindings. Every value is represented exactly. */
@@ -48,9 +50,9 @@ const RESTORED: ReadonlySet<DType> = new Set(['bfloat16', 'float16', 'int4', 'ui
  * Throws E_USAGE for an unknown output name, E_RUNTIME where the engine does not take the model.
  */
 export async function openSession(engine: Engine, model: Model, options: OpenOptions = {}): Promise<Session> {
-  const { outputs = [], ...sessionOptions } = options;
+  const { outputs = [], placeAbove = PLACED_TOTAL_BYTES, ...sessionOptions } = options;
   const plan = prepare(engine, model, outputs);
-  const { source, loaded, released } = await encodeFor(engine, plan.model);
+  const { source, loaded, released } = await encodeFor(engine, plan.model, placeAbove);
   let session: Session;
   try {
     session = await engine.load(source, sessionOptions);
@@ -151,10 +153,11 @@ const nothing = async () => {};
 async function encodeFor(
   engine: Engine,
   model: Model,
+  placeAbove: number,
 ): Promise<{ source: ModelSource; loaded(): Promise<void>; released(): Promise<void> }> {
   const large = largeWeights(model.graph);
   const total = [...large].reduce((sum, source) => sum + source.byteLength, 0);
-  if (engine.placeOnDisk !== undefined && total >= PLACED_TOTAL_BYTES) {
+  if (engine.placeOnDisk !== undefined && total >= placeAbove) {
     const sources = [...large];
     const placement = await engine.placeOnDisk(sources);
     const places = new Map(sources.map((source, i) => [source, placement.locations[i]!]));
