@@ -14,6 +14,7 @@ import type { LatencyPair, ModelFacts, PassRecord, RunRecord } from '../pass/rec
 import type { Engine, ModelSource, SessionOptions } from '../runtime/engine.js';
 import { randomFeeds } from '../runtime/inputs.js';
 import { compareLatency } from '../runtime/latency.js';
+import { Rng } from '../util/rng.js';
 import { VERSION } from '../util/version.js';
 import { type Budget, checkBudget, measureQuality } from './quality.js';
 import type { InputModel, Stage, StagedModel } from './staging.js';
@@ -170,7 +171,7 @@ async function verify(options: PipelineOptions, model: Model, staged: StagedMode
 
 async function timePair(options: PipelineOptions, a: ModelSource, b: ModelSource, session: SessionOptions): Promise<LatencyPair> {
   const batch = options.batch ?? 1;
-  const feeds = randomFeeds(options.input.model, { batch, shapes: options.shapes, seed: options.seed ?? 0 });
+  const feeds = randomFeeds(options.input.model, { batch, shapes: options.shapes, rng: new Rng(options.seed ?? 0) });
   options.onProgress?.({ fraction: undefined, label: 'timing' });
   const first = await options.engine.load(a, session);
   const second = await options.engine.load(b, session);

@@ -1,6 +1,6 @@
 // The table that every model-writing command ends with: before, after, change; then what was skipped and what to look out for.
 import type { PassRecord, RunRecord } from '../../pass/record.js';
-import { formatBytes, formatCount, formatMs, formatNumber, formatQuality, formatRatio } from './format.js';
+import { formatBytes, formatCount, formatMs, formatNumber, formatQuality, formatRatio } from '../../util/format.js';
 import { renderTable } from './table.js';
 
 /** Skipped nodes listed by name before the rest is only counted. */

@@ -1,4 +1,4 @@
-// Numbers as people read them in a terminal.
+// Numbers as people read them, in a terminal or a report.
 
 const BYTE_UNITS = ['B', 'kB', 'MB', 'GB', 'TB'] as const;
 const COUNT_UNITS = ['', 'k', 'M', 'G', 'T'] as const;
