@@ -8,7 +8,7 @@ let counter = 0;
 let installed = false;
 
 function removeAll(): void {
-  for (const path of pending) rmSync(path, { force: true });
+  for (const path of pending) rmSync(path, { force: true, recursive: true });
   pending.clear();
 }
 
@@ -52,8 +52,8 @@ export function keepTemporary(path: string): void {
   if (pending.size === 0) uninstall();
 }
 
-/** Deletes a temporary file. */
+/** Deletes a temporary file or folder. */
 export function dropTemporary(path: string): void {
-  rmSync(path, { force: true });
+  rmSync(path, { force: true, recursive: true });
   keepTemporary(path);
 }

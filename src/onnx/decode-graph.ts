@@ -1,64 +1,14 @@
 // GraphProto, NodeProto and AttributeProto into plain records with names; link.ts then connects them.
 // Two steps, because a node may read a value that the file defines only later.
-import type { Attribute, AttributeExtra, SparseTensor, Text } from '../ir/attribute.js';
+import type { Attribute, SparseTensor, Text } from '../ir/attribute.js';
 import type { QuantizationAnnotation } from '../ir/graph.js';
+import { newRawGraph, type RawAttribute, type RawGraph, type RawNode } from '../ir/raw.js';
 import type { Tensor } from '../ir/tensor.js';
 import type { ValueType } from '../ir/type.js';
-import { type DecodeContext, type NamedTensor, named, readEntry, readPacked, readSparse, readTensor } from './decode-tensor.js';
-import { type RawValueInfo, readType, readValueInfo } from './decode-type.js';
+import { type DecodeContext, named, readEntry, readPacked, readSparse, readTensor } from './decode-tensor.js';
+import { readType, readValueInfo } from './decode-type.js';
 import { ANNOTATION, ATTRIBUTE, ATTRIBUTE_TYPES, GRAPH, NODE } from './schema.js';
 import { textOf, UnknownFields } from './wire.js';
-
-export interface RawGraph {
-  name: string;
-  doc: string | undefined;
-  metadata: Map<string, string> | undefined;
-  unknown: Uint8Array | undefined;
-  readonly nodes: RawNode[];
-  readonly initializers: NamedTensor[];
-  readonly sparse: SparseTensor[];
-  readonly inputs: RawValueInfo[];
-  readonly outputs: RawValueInfo[];
-  readonly valueInfos: RawValueInfo[];
-  readonly annotations: QuantizationAnnotation[];
-}
-
-export interface RawNode {
-  readonly inputs: string[];
-  readonly outputs: string[];
-  opType: string;
-  domain: string;
-  overload: string;
-  name: string;
-  readonly attributes: RawAttribute[];
-  doc: string | undefined;
-  metadata: Map<string, string> | undefined;
-  unknown: Uint8Array | undefined;
-}
-
-/** Attribute whose graphs are not linked yet. */
-export interface RawAttribute {
-  readonly name: string;
-  readonly value:
-    | Exclude<Attribute, { type: 'graph' | 'graphs' }>
-    | { type: 'graph' | 'graphs'; graphs: RawGraph[]; extra?: AttributeExtra };
-}
-
-export function newRawGraph(): RawGraph {
-  return {
-    name: '',
-    doc: undefined,
-    metadata: undefined,
-    unknown: undefined,
-    nodes: [],
-    initializers: [],
-    sparse: [],
-    inputs: [],
-    outputs: [],
-    valueInfos: [],
-    annotations: [],
-  };
-}
 
 export function readGraph(ctx: DecodeContext): RawGraph {
   const r = ctx.reader;

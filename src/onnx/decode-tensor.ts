@@ -4,6 +4,7 @@
 import { PareError } from '../errors.js';
 import type { SparseTensor } from '../ir/attribute.js';
 import { byteLengthOf, DTYPES, type DType, dtypeOfCode } from '../ir/dtype.js';
+import type { NamedTensor } from '../ir/raw.js';
 import { type ByteSource, MemorySource } from '../ir/source.js';
 import { elementCount, Tensor, type TensorExtra } from '../ir/tensor.js';
 import { type ExternalResolver, resolveExternal } from './external.js';
@@ -13,11 +14,6 @@ import { concatBytes, UnknownFields, type WireReader } from './wire.js';
 export interface DecodeContext {
   readonly reader: WireReader;
   readonly external: ExternalResolver | undefined;
-}
-
-export interface NamedTensor {
-  readonly name: string;
-  readonly tensor: Tensor;
 }
 
 const MAX_RANK = 255;

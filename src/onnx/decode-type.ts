@@ -1,6 +1,7 @@
 // TypeProto and ValueInfoProto. A type that says more than the IR holds (dimension denotations, unknown fields) keeps its bytes
 // in a side table, so that an unchanged type is written back as it was.
 import { type DType, dtypeOfCode } from '../ir/dtype.js';
+import type { RawValueInfo } from '../ir/raw.js';
 import type { Dim, ValueType } from '../ir/type.js';
 import { type DecodeContext, readEntry } from './decode-tensor.js';
 import { DIMENSION, ELEMENT_TYPE, MAP_TYPE, OPAQUE_TYPE, SHAPE, TENSOR_TYPE, TYPE, VALUE_INFO } from './schema.js';
@@ -8,14 +9,6 @@ import { UnknownFields, type WireReader } from './wire.js';
 
 /** Bytes of types that hold more than their ValueType shows. Types are immutable, so identity is enough. */
 export const originalTypeBytes = new WeakMap<ValueType, Uint8Array>();
-
-export interface RawValueInfo {
-  readonly name: string;
-  readonly type: ValueType | undefined;
-  readonly doc: string | undefined;
-  readonly metadata: Map<string, string> | undefined;
-  readonly unknown: Uint8Array | undefined;
-}
 
 /** What a type's fields hold beyond the IR. */
 interface Surplus {

@@ -3,13 +3,14 @@
 import { PareError } from '../errors.js';
 import type { Attribute } from '../ir/attribute.js';
 import { Graph } from '../ir/graph.js';
+import { linkAttribute, linkGraph } from '../ir/link.js';
 import { type LocalFunction, Model } from '../ir/model.js';
+import { newRawGraph, type RawAttribute, type RawGraph } from '../ir/raw.js';
 import type { ByteSource } from '../ir/source.js';
-import { newRawGraph, type RawAttribute, type RawGraph, readAttribute, readGraph, readNode } from './decode-graph.js';
+import { readAttribute, readGraph, readNode } from './decode-graph.js';
 import { type DecodeContext, readEntry } from './decode-tensor.js';
 import { readValueInfo } from './decode-type.js';
 import type { ExternalResolver } from './external.js';
-import { linkAttribute, linkGraph } from './link.js';
 import { FUNCTION, MODEL, OPSET } from './schema.js';
 import { UnknownFields, WireReader } from './wire.js';
 

@@ -92,19 +92,26 @@ function writeAttributeValue(ctx: EncodeContext, attribute: Attribute): void {
   const { w } = ctx;
   switch (attribute.type) {
     case 'float':
-      return w.float(ATTRIBUTE.f, attribute.value);
+      w.float(ATTRIBUTE.f, attribute.value);
+      return;
     case 'int':
-      return w.int64(ATTRIBUTE.i, attribute.value);
+      w.int64(ATTRIBUTE.i, attribute.value);
+      return;
     case 'string':
-      return writeString(w, ATTRIBUTE.s, attribute.value);
+      writeString(w, ATTRIBUTE.s, attribute.value);
+      return;
     case 'tensor':
-      return writeTensor(ctx, ATTRIBUTE.t, attribute.value, attribute.value.extra?.name ?? '', false);
+      writeTensor(ctx, ATTRIBUTE.t, attribute.value, attribute.value.extra?.name ?? '', false);
+      return;
     case 'graph':
-      return writeGraph(ctx, ATTRIBUTE.g, attribute.value);
+      writeGraph(ctx, ATTRIBUTE.g, attribute.value);
+      return;
     case 'sparse_tensor':
-      return writeSparse(ctx, ATTRIBUTE.sparseTensor, attribute.value, attribute.value.name ?? '');
+      writeSparse(ctx, ATTRIBUTE.sparseTensor, attribute.value, attribute.value.name ?? '');
+      return;
     case 'type_proto':
-      return writeType(w, ATTRIBUTE.tp, attribute.value);
+      writeType(w, ATTRIBUTE.tp, attribute.value);
+      return;
     // The schema declares these lists unpacked, and some readers take them only so.
     case 'floats':
       for (const x of attribute.value) w.float(ATTRIBUTE.floats, x);

@@ -1,10 +1,9 @@
 // Connects decoded records into a Graph: names become Values, shared by identity, also those that subgraphs capture from outside.
 // Nodes in an order that cannot run are sorted (stable, so a valid order stays as it is); a cycle is an error.
 import { graphError } from '../errors.js';
-import type { Attribute } from '../ir/attribute.js';
-import { Graph, type Value } from '../ir/graph.js';
-import type { RawAttribute, RawGraph, RawNode } from './decode-graph.js';
-import type { RawValueInfo } from './decode-type.js';
+import type { Attribute } from './attribute.js';
+import { Graph, type Value } from './graph.js';
+import type { RawAttribute, RawGraph, RawNode, RawValueInfo } from './raw.js';
 
 export function linkGraph(raw: RawGraph, parent: Graph | null): Graph {
   const graph = new Graph(raw.name, parent);
