@@ -287,9 +287,8 @@ function contentOf(tensor: Tensor | undefined): PartialValue | undefined {
   if (!tensor || tensor.size > MAX_PARTIAL_ELEMENTS) return undefined;
   const { kind } = DTYPES[tensor.dtype];
   if (kind === 'string' || kind === 'complex') return undefined;
-  const items = Array.from(tensor.numbers(), (n) =>
-    Number.isInteger(n) ? Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, n)) : n,
-  );
+  const clamp = (n: number) => Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, n));
+  const items = kind === 'float' ? Array.from(tensor.numbers()) : Array.from(tensor.numbers(), clamp);
   return { dtype: tensor.dtype, dims: tensor.dims, items };
 }
 

@@ -157,7 +157,8 @@ export class Tensor {
     if (this.dtype === 'string') throw typeError('expected a numeric tensor, got string');
     const bytes = this.#source.bytes();
     const View = VIEWS[this.dtype];
-    const aligned = bytes.byteOffset % View.BYTES_PER_ELEMENT === 0 ? bytes : bytes.slice();
+    // A new array, not slice(): that of a Buffer is a view.
+    const aligned = bytes.byteOffset % View.BYTES_PER_ELEMENT === 0 ? bytes : new Uint8Array(bytes);
     return new View(aligned.buffer, aligned.byteOffset, aligned.byteLength / View.BYTES_PER_ELEMENT);
   }
 

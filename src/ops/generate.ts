@@ -16,8 +16,8 @@ const made = { domain: '', grad: 'none', axes: 'opaque', quant: 'none', cost: 'n
 function contentOf(tensor: Tensor): PartialValue | undefined {
   const { kind } = DTYPES[tensor.dtype];
   if (kind === 'string' || kind === 'complex' || tensor.size > MAX_PARTIAL_ELEMENTS || !tensor.source.synchronous) return undefined;
-  const clamp = (n: number) => (Number.isInteger(n) ? Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, n)) : n);
-  return partialOf(tensor.dtype, tensor.dims, Array.from(tensor.numbers(), clamp));
+  const clamp = (n: number) => Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, n));
+  return partialOf(tensor.dtype, tensor.dims, kind === 'float' ? Array.from(tensor.numbers()) : Array.from(tensor.numbers(), clamp));
 }
 
 const constant: OpRecord = {

@@ -1,18 +1,28 @@
 // Every operator Pare knows. A new operator file adds one import and one spread here; nothing registers itself.
 // Local functions of a model are no operators: shape inference looks into their bodies.
 
+import { ACTIVATION_OPS } from './activation.js';
+import { ATTENTION_OPS } from './attention.js';
 import { CAST_OPS } from './cast.js';
 import { CLASSIC_OPS } from './classic.js';
+import { CONTRIB_CONV_OPS } from './contrib-conv.js';
+import { CONTRIB_MATMUL_OPS } from './contrib-matmul.js';
+import { CONTRIB_NORM_OPS } from './contrib-norm.js';
 import { CONTROL_OPS } from './control.js';
+import { CONV_OPS } from './conv.js';
 import { DETECTION_OPS } from './detection.js';
 import { ELEMENTWISE_OPS } from './elementwise.js';
 import { GENERATE_OPS } from './generate.js';
 import { INDEXING_OPS } from './indexing.js';
 import { LOGIC_OPS } from './logic.js';
 import { LOSS_OPS } from './loss.js';
+import { MATMUL_OPS } from './matmul.js';
 import { MOVEMENT_OPS } from './movement.js';
+import { NORM_OPS } from './norm.js';
 import type { OpRecord } from './op.js';
 import { OPTIONAL_OPS } from './optional.js';
+import { POOL_OPS } from './pool.js';
+import { QUANTIZE_OPS } from './quantize.js';
 import { RECURRENT_OPS } from './recurrent.js';
 import { REDUCE_OPS } from './reduce.js';
 import { RESIZE_OPS } from './resize.js';
@@ -42,6 +52,16 @@ export const ALL_OPS: readonly OpRecord[] = [
   ...RESIZE_OPS,
   ...SHAPE_OPS,
   ...SLICE_OPS,
+  ...CONTRIB_NORM_OPS,
+  ...ACTIVATION_OPS,
+  ...MATMUL_OPS,
+  ...CONV_OPS,
+  ...CONTRIB_MATMUL_OPS,
+  ...ATTENTION_OPS,
+  ...POOL_OPS,
+  ...CONTRIB_CONV_OPS,
+  ...QUANTIZE_OPS,
+  ...NORM_OPS,
 ];
 
 const BY_NAME = new Map<string, OpRecord>(ALL_OPS.map((record) => [`${record.domain}:${record.opType}`, record]));

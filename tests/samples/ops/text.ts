@@ -5,7 +5,7 @@ export const SAMPLES: readonly OpSample[] = [
   {
     op: 'StringNormalizer',
     inputs: [{ dtype: 'string', dims: [3], strings: ['One', 'the', 'Two'] }],
-    attributes: { case_change_action: 'LOWER' },
+    attributes: { case_change_action: 'NONE', is_case_sensitive: 1 },
   },
   {
     op: 'StringNormalizer',
