@@ -5,9 +5,11 @@ import { ACTIVATION_OPS } from './activation.js';
 import { ATTENTION_OPS } from './attention.js';
 import { CAST_OPS } from './cast.js';
 import { CLASSIC_OPS } from './classic.js';
+import { CONTRIB_ATTENTION_OPS } from './contrib-attention.js';
 import { CONTRIB_CONV_OPS } from './contrib-conv.js';
 import { CONTRIB_MATMUL_OPS } from './contrib-matmul.js';
 import { CONTRIB_NORM_OPS } from './contrib-norm.js';
+import { CONTRIB_QLINEAR_OPS } from './contrib-qlinear.js';
 import { CONTROL_OPS } from './control.js';
 import { CONV_OPS } from './conv.js';
 import { DETECTION_OPS } from './detection.js';
@@ -33,6 +35,8 @@ import { SLICE_OPS } from './slice.js';
 import { TEXT_OPS } from './text.js';
 
 export const ALL_OPS: readonly OpRecord[] = [
+  ...CONTRIB_QLINEAR_OPS,
+  ...CONTRIB_ATTENTION_OPS,
   ...CLASSIC_OPS,
   ...CONTROL_OPS,
   ...DETECTION_OPS,
