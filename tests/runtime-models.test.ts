@@ -57,7 +57,7 @@ describe('shared models', () => {
       copyFileSync(gpt!, path);
       const engine = await nodeEngine();
       const model = await readModel(path);
-      const feeds = randomFeeds(model);
+      const feeds = await randomFeeds(model);
       const inline = await openSession({ ...engine, placeOnDisk: undefined } as unknown as Engine, model, { threads: 1 });
       const placed = await openSession(engine, model, { threads: 1, placeAbove: 0 });
       const frugal = await openSession(engine, model, { threads: 1, placeAbove: 0, frugal: true });
@@ -77,7 +77,7 @@ describe('shared models', () => {
     const before = temporary();
     const model = await readModel(vad!);
     const session = await openSession(await nodeEngine(), model, { profile: true, threads: 1 });
-    const feeds = randomFeeds(model, { shapes: { input: [1, 576] } });
+    const feeds = await randomFeeds(model, { shapes: { input: [1, 576] } });
     for (let i = 0; i < 3; i++) await session.run(feeds);
     const times = await session.endProfiling();
     await session.release();

@@ -50,7 +50,11 @@ export function checkAborted(signal: AbortSignal | undefined): void {
 }
 
 /** Drops the rows of padding that a model with a fixed batch was given. */
-function cutToSize(outputs: Readonly<Record<string, Tensor>>, batch: Batch, rows: number | undefined): Readonly<Record<string, Tensor>> {
+export function cutToSize(
+  outputs: Readonly<Record<string, Tensor>>,
+  batch: Batch,
+  rows: number | undefined,
+): Readonly<Record<string, Tensor>> {
   if (rows === undefined || rows <= batch.size) return outputs;
   return Object.fromEntries(
     Object.entries(outputs).map(([name, tensor]) => [name, tensor.dims[0] === rows ? headRows(tensor, batch.size) : tensor]),

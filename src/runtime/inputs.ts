@@ -1,14 +1,14 @@
 // Feeds for a model of which nothing is known but its graph: shapes from its input types (batch 1, other symbols 64 unless told otherwise)
-// and values that make sense for their names: token ids inside the vocabulary, masks of ones, positions in order.
-import { indexLimit, positionLimit } from '../data/model-hints.js';
+// and random values that fit them. Where the default shapes cannot run, others are tried.
+import { batchPlan } from '../data/inputs.js';
+import { positionLimit } from '../data/model-hints.js';
+import { DEFAULT_DIMENSION, randomDataset } from '../data/random.js';
 import { PareError, usageError } from '../errors.js';
 import { dimSymbols, evaluateDim } from '../ir/dim.js';
-import { DTYPES, type DType } from '../ir/dtype.js';
 import type { Value } from '../ir/graph.js';
 import { type Model, requiredInputs, tensorTypeOf } from '../ir/model.js';
-import { elementCount, Tensor } from '../ir/tensor.js';
+import type { Tensor } from '../ir/tensor.js';
 import { type Dim, formatShape, formatType } from '../ir/type.js';
-import { Rng } from '../util/rng.js';
 import type { Session } from './engine.js';
 
 export interface ShapeOptions {
@@ -28,8 +28,6 @@ export interface ResolvedShapes {
   readonly symbols: Readonly<Record<string, number>>;
 }
 
-const DEFAULT_SIZE = 64;
-
 /** Names of symbols that are no batch even on the first axis. */
 const NOT_BATCH = /seq|len|time|step|token|height|width|channel|frame|sample/i;
 
@@ -46,10 +44,10 @@ export function resolveInputShapes(model: Model, options: ShapeOptions = {}): Re
     if (dims !== undefined) bindSymbols(value, dims, symbols);
   }
   const batch = options.batch ?? 1;
-  const size = options.size ?? Math.min(DEFAULT_SIZE, positionLimit(model) ?? DEFAULT_SIZE);
+  const size = options.size ?? Math.min(DEFAULT_DIMENSION, positionLimit(model) ?? DEFAULT_DIMENSION);
   for (const value of inputs) {
     for (const [axis, dim] of (tensorTypeOf(value)?.shape ?? []).entries()) {
-      for (const symbol of dimSymbols(dim)) symbols[symbol] ??= isBatch(symbol, axis) ? batch : size;
+      for (const symbol of dimSymbols(dim)) symbols[symbol] ??= isBatch(symbol, axis) ? batch : /past/i.test(symbol) ? 0 : size;
     }
   }
   const resolved: Record<string, readonly number[]> = {};
@@ -80,8 +78,8 @@ function bindSymbols(value: Value, dims: readonly number[], symbols: Record<stri
 }
 
 export interface FeedOptions extends ShapeOptions {
-  /** Default: a generator seeded with 0. */
-  readonly rng?: Rng | undefined;
+  /** Seed of the values (default 0). */
+  readonly seed?: number | undefined;
 }
 
 export interface FoundFeeds extends ResolvedShapes {
@@ -100,7 +98,7 @@ export async function findFeeds(session: Session, model: Model, options: FeedOpt
   for (const size of options.size === undefined ? [undefined, ...TRIAL_SIZES] : [options.size]) {
     const trial = { ...options, size };
     const resolved = resolveInputShapes(model, trial);
-    const feeds = randomFeeds(model, trial);
+    const feeds = await randomFeeds(model, trial);
     try {
       await session.run(feeds);
       return { ...resolved, feeds };
@@ -119,40 +117,12 @@ function hasOpenSize(model: Model, options: FeedOptions): boolean {
   return at(2) !== at(3);
 }
 
-/** One feed for every input that the model needs. Inputs that are no tensors are left out: no binding takes them. */
-export function randomFeeds(model: Model, options: FeedOptions = {}): Record<string, Tensor> {
-  const rng = options.rng ?? new Rng(0);
-  const { inputs } = resolveInputShapes(model, options);
-  const feeds: Record<string, Tensor> = {};
-  for (const value of requiredInputs(model.graph)) {
-    const type = tensorTypeOf(value);
-    if (type !== undefined) feeds[value.name] = randomInput(value, type.dtype, inputs[value.name]!, rng.fork(value.name));
-  }
-  return feeds;
-}
-
-function randomInput(value: Value, dtype: DType, dims: readonly number[], rng: Rng): Tensor {
-  const count = elementCount(dims);
-  const { kind } = DTYPES[dtype];
-  if (kind === 'string')
-    return Tensor.strings(
-      dims,
-      Array.from({ length: count }, (_, i) => `text ${i}`),
-    );
-  return Tensor.from(dtype, dims, Float64Array.from({ length: count }, valuesFor(value, dtype, dims, rng)));
-}
-
-function valuesFor(value: Value, dtype: DType, dims: readonly number[], rng: Rng): (_: unknown, i: number) => number {
-  const { kind } = DTYPES[dtype];
-  const name = value.name;
-  if (kind === 'bool') return () => 1;
-  if (/mask/i.test(name)) return () => 1;
-  if (kind === 'float') return () => rng.uniform() * 2 - 1;
-  if (/token_?type|segment/i.test(name)) return () => 0;
-  if (/^(sr|sampl(e|ing)_?rate)$/i.test(name)) return () => 16_000;
-  const last = dims.at(-1) ?? 1;
-  const limit = indexLimit(value);
-  if (/position/i.test(name)) return (_, i) => (i % last) % (limit ?? last);
-  if (dtype === 'uint8') return () => rng.integer(limit ?? 256);
-  return () => rng.integer(limit ?? 2);
+/** One feed for every input that the model needs, with the values of `randomDataset`. */
+export async function randomFeeds(model: Model, options: FeedOptions = {}): Promise<Readonly<Record<string, Tensor>>> {
+  const shapes = resolveInputShapes(model, options).inputs;
+  const plan = batchPlan(model);
+  const rows = plan.kind === 'rows' ? (plan.fixed ?? Object.values(shapes)[0]?.[0] ?? 1) : 1;
+  const dataset = randomDataset(model, { seed: options.seed ?? 0, samples: Math.max(rows, 1), shapes });
+  const { inputs } = await dataset.at(Array.from({ length: Math.max(rows, 1) }, (_, i) => i));
+  return inputs;
 }
