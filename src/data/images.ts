@@ -7,7 +7,7 @@ import { gunzip } from './gzip.js';
 import { indexedDataset } from './indexed.js';
 import { batchPlan, modelInputs, singleInput } from './inputs.js';
 import type { PixelImage } from './pixels.js';
-import { imagesToTensor, type Preprocess, planImages } from './preprocess.js';
+import { imagesToTensor, type Preprocess, planImages, shapeImage } from './preprocess.js';
 
 export interface ImageSource {
   readonly name: string;
@@ -18,6 +18,22 @@ export interface ImageSource {
   readonly classes?: readonly string[] | undefined;
   readonly notes?: readonly string[] | undefined;
   readonly decode: (index: number) => PixelImage | Promise<PixelImage>;
+}
+
+const DECODERS = 4;
+
+/** `map` over the items with at most `width` promises under way; results in order. */
+async function mapLimited<T, R>(items: readonly T[], width: number, map: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  let next = 0;
+  const worker = async () => {
+    while (next < items.length) {
+      const at = next++;
+      results[at] = await map(items[at]!);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(width, items.length) }, worker));
+  return results;
 }
 
 /** Throws E_DATA where the model's only input takes no images, or it has several inputs. */
@@ -39,7 +55,8 @@ export function imageDataset(
     notes: source.notes,
     fixedBatch: batching.kind === 'rows' ? batching.fixed : 1,
     async load(indices) {
-      const images = await Promise.all(indices.map((i) => source.decode(i)));
+      // Brought to the model's size at once, a few at a time: large photos are never all in memory.
+      const images = await mapLimited(indices, DECODERS, async (i) => shapeImage(await source.decode(i), plan));
       return {
         inputs: { [input.name]: imagesToTensor(images, plan) },
         labels:

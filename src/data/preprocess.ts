@@ -230,3 +230,24 @@ function roundedTensor(dtype: 'uint8' | 'int8', dims: readonly number[], values:
     values.map((v) => Math.min(high, Math.max(low, Math.round(v)))),
   );
 }
+
+/**
+ * The same formula on arrays that hold pixel values 0..255 already in the model's layout (rows of a float input). Sizes are not changed: a `resize` is
+ * taken as done. Throws E_DATA for inputs that are no float images.
+ */
+export function normalizeRows(input: ModelInput, rows: Tensor, settings: Preprocess): Tensor {
+  if (!isFloat(rows.dtype)) throw dataError(`model input ${describeInput(input)}: preprocessing needs a float input, got ${rows.dtype}`);
+  const layout = settings.layout ?? layoutOf(rows.dims);
+  const axis = layout === 'nchw' ? 1 : layout === 'nhwc' ? 3 : undefined;
+  const channels = axis === undefined ? 1 : rows.dims[axis]!;
+  const inner = axis === undefined ? 1 : rows.dims.slice(axis + 1).reduce((a, b) => a * b, 1);
+  const { scale, offset, mean, std } = settings;
+  const at = (v: number | readonly number[], c: number) => (typeof v === 'number' ? v : (v[c] ?? v[0]!));
+  const values = rows.floats();
+  const out = new Float32Array(values.length);
+  for (let i = 0; i < out.length; i++) {
+    const c = Math.floor(i / inner) % channels;
+    out[i] = (values[i]! * scale + offset - at(mean, c)) / at(std, c);
+  }
+  return Tensor.of('float', rows.dims, out).cast(rows.dtype);
+}
