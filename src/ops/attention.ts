@@ -1,10 +1,9 @@
-// Scaled dot-product attention softmax(Q K^T * scale + bias) V with its key-value cache, rotary position embedding, cache writes and linear attention.
+// Scaled dot-product attention softmax(Q K^T * scale + bias) V with its key-value cache, rotary position embedding and linear attention.
 // Heads are either an axis of their own (rank 4) or packed into the last axis, heads outermost (rank 3).
 
 import { addDims, mulDims } from '../ir/dim.js';
 import type { Node } from '../ir/graph.js';
 import { type Dim, formatShape, type Shape } from '../ir/type.js';
-import { letters } from './axes-text.js';
 import {
   commonDtype,
   divideExactly,
@@ -16,7 +15,7 @@ import {
   requireDtype,
   requireVector,
 } from './compute-helpers.js';
-import { normalizeAxis, requireRank, tensorResult, unifyDims } from './infer-helpers.js';
+import { requireRank, tensorResult, unifyDims } from './infer-helpers.js';
 import type { Axes, CostContext, InferContext, Inferred, OpRecord, Work } from './op.js';
 
 /** Softmax: maximum, difference, exponential, sum, quotient; plus scaling and bias. */
@@ -154,36 +153,6 @@ function rotaryAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   return nodeAxes(node, { 0: term, 1: table, 2: table, 3: ids }, [term]);
 }
 
-// ---- caches ----
-
-function tensorScatterResult(ctx: InferContext): Inferred[] {
-  const dtype = ctx.dtype(0) ?? ctx.dtype(1);
-  if (ctx.dtype(0) && ctx.dtype(1)) requireDtype(ctx, 1, [ctx.dtype(0)!]);
-  if (ctx.has(2)) requireDtype(ctx, 2, ['int64']);
-  const [cache, update] = [ctx.shape(0), ctx.shape(1)];
-  if (cache && update) {
-    requireRank(ctx, 1, cache.length);
-    const axis = normalizeAxis(ctx, ctx.node.int('axis', -2), cache.length);
-    if (axis === 0) ctx.failShape(0, 'an axis other than the batch', 'axis 0');
-    for (const [i, d] of cache.entries()) {
-      if (i !== axis) unifyDims(ctx, 1, d, update[i]!, `extent ${i}`);
-    }
-    const [most, given] = [cache[axis], update[axis]];
-    if (typeof most === 'number' && typeof given === 'number' && given > most) ctx.failShape(1, `at most ${most} positions`, String(given));
-  }
-  requireVector(ctx, 2, cache?.[0] ?? null, 'batch');
-  return [tensorResult(dtype, cache)];
-}
-
-function tensorScatterAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
-  const rank = inputs[0]?.length ?? inputs[1]?.length;
-  if (rank === undefined) return 'opaque';
-  const axis = node.int('axis', -2);
-  const at = axis < 0 ? axis + rank : axis;
-  const names = letters(rank).map((n, i) => (i === at ? '.' : n));
-  return nodeAxes(node, { 0: names.join(''), 1: names.join(''), 2: names[0]! }, [names.join('')]);
-}
-
 // ---- linear attention ----
 
 /** The state [batch, heads, key width, value width] replaces the growing cache (gated delta rule: Yang et al., 2024). */
@@ -239,16 +208,6 @@ export const ATTENTION_OPS: readonly OpRecord[] = [
     axes: rotaryAxes,
     quant: FUNCTION_OF_FIRST,
     cost: opsPerOutput(3),
-  },
-  {
-    opType: 'TensorScatter',
-    domain: '',
-    since: 24,
-    infer: tensorScatterResult,
-    grad: 'none',
-    axes: tensorScatterAxes,
-    quant: { kind: 'passthrough', data: [0, 1] },
-    cost: 'none',
   },
   {
     opType: 'LinearAttention',

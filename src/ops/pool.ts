@@ -1,21 +1,11 @@
-// Pooling: a window slides over the spatial axes of [N,C,D1..Dn] and is reduced to one number; global forms reduce all of them; regions of interest.
+// Pooling: a window slides over the spatial axes of [N,C,D1..Dn] and is reduced to one number; global forms reduce all of them.
 // Batch and channels stay apart: both can be sliced freely.
 
 import { addDims, mulDims, subDims } from '../ir/dim.js';
 import type { DType } from '../ir/dtype.js';
 import type { Node } from '../ir/graph.js';
 import { type Dim, formatShape, type Shape } from '../ir/type.js';
-import {
-  BYTES,
-  commonDtype,
-  elements,
-  FLOATS,
-  FUNCTION_OF_FIRST,
-  nodeAxes,
-  outputs,
-  PASSTHROUGH_FIRST,
-  requireDtype,
-} from './compute-helpers.js';
+import { BYTES, elements, FLOATS, FUNCTION_OF_FIRST, nodeAxes, outputs, PASSTHROUGH_FIRST, requireDtype } from './compute-helpers.js';
 import { requireRank, requireRankAtLeast, shapeFromInput, tensorResult, unifyDims, windowGeometry, windowOutput } from './infer-helpers.js';
 import type { Axes, CostContext, InferContext, Inferred, OpRecord, Work } from './op.js';
 
@@ -91,34 +81,6 @@ function unpoolShape(ctx: InferContext): Shape | null {
   return [x[0]!, x[1]!, ...spatial];
 }
 
-function roiPoolResult(ctx: InferContext): Inferred[] {
-  const dtype = commonDtype(ctx, [0, 1]);
-  requireRank(ctx, 0, 4);
-  requireRank(ctx, 1, 2);
-  const pooled = ctx.node.ints('pooled_shape');
-  if (pooled?.length !== 2) ctx.failShape(0, 'pooled_shape of 2 extents', `[${pooled ?? ''}]`);
-  const rois = ctx.shape(1);
-  if (rois) unifyDims(ctx, 1, 5, rois[1]!, 'numbers per region');
-  return [tensorResult(dtype, [rois?.[0] ?? null, ctx.shape(0)?.[1] ?? null, ...pooled])];
-}
-
-function roiAlignResult(ctx: InferContext): Inferred[] {
-  const dtype = commonDtype(ctx, [0, 1]);
-  requireDtype(ctx, 2, ['int64']);
-  for (const [input, rank] of [
-    [0, 4],
-    [1, 2],
-    [2, 1],
-  ] as const) {
-    requireRank(ctx, input, rank);
-  }
-  const rois = ctx.shape(1);
-  if (rois) unifyDims(ctx, 1, 4, rois[1]!, 'numbers per region');
-  const count = unifyDims(ctx, 2, rois?.[0] ?? null, ctx.shape(2)?.[0] ?? null, 'regions');
-  const { node } = ctx;
-  return [tensorResult(dtype, [count, ctx.shape(0)?.[1] ?? null, node.int('output_height', 1), node.int('output_width', 1)])];
-}
-
 const base = { domain: '', grad: 'none', quant: FUNCTION_OF_FIRST } as const;
 const windowed = { ...base, axes: poolAxes, cost: poolCost } as const;
 const floatPool = (ctx: InferContext): Inferred[] => [tensorResult(requireDtype(ctx, 0, FLOATS), poolShape(ctx))];
@@ -171,24 +133,5 @@ export const POOL_OPS: readonly OpRecord[] = [
     },
     quant: PASSTHROUGH_FIRST,
     cost: 'none',
-  },
-  {
-    ...base,
-    opType: 'MaxRoiPool',
-    since: 1,
-    infer: roiPoolResult,
-    axes: (node) => nodeAxes(node, { 0: '.c..', 1: 'r.' }, ['rc..']),
-    quant: PASSTHROUGH_FIRST,
-    // The size of a region depends on data; each element of the map is read about once per region.
-    cost: ({ inputs, outputs: out }) => ({ macs: 0, ops: elements(inputs[0]?.slice(1)) * (out[0]?.[0] ?? 0) }),
-  },
-  {
-    ...base,
-    opType: 'RoiAlign',
-    since: 10,
-    infer: roiAlignResult,
-    axes: (node) => nodeAxes(node, { 0: '.c..', 1: 'r.', 2: 'r' }, ['rc..']),
-    // Bilinear interpolation reads four neighbours for each sampling point; an adaptive ratio is counted as 2.
-    cost: ({ node, outputs: out }) => ({ macs: 4 * elements(out[0]) * (node.int('sampling_ratio', 0) || 2) ** 2, ops: 0 }),
   },
 ];
