@@ -15,14 +15,15 @@ export const SAMPLES: readonly OpSample[] = [
   { op: 'Constant', label: 'strings', inputs: [], attributes: { value_strings: ['a', 'bc'] } },
   { op: 'Constant', label: 'older', opset: 7, inputs: [], attributes: { value: tensor(Tensor.from('float', [3], [1, 2, 3])) } },
   {
+    // The engine reads a sparse constant as a dense one, but does not hand it out.
     op: 'Constant',
     label: 'sparse',
     inputs: [],
-    attributes: {
-      sparse_value: {
-        type: 'sparse_tensor',
-        value: { dims: [3, 4], values: Tensor.from('float', [2], [1, 2]), indices: Tensor.from('int64', [2], [1, 7]) },
-      },
+    feeds: { x: rand([3, 4]) },
+    build(b) {
+      const value = { dims: [3, 4], values: Tensor.from('float', [2], [1, 2]), indices: Tensor.from('int64', [2], [1, 7]) };
+      const constant = b.op('Constant', [], { sparse_value: { type: 'sparse_tensor', value } });
+      b.output(b.op('Add', [b.input('x', 'float', [3, 4]), constant]));
     },
   },
   { op: 'ConstantOfShape', inputs: [ints(2, 3)] },
