@@ -5,27 +5,59 @@ import type { Attribute } from './attribute.js';
 import { Graph, type Value } from './graph.js';
 import type { RawAttribute, RawGraph, RawNode, RawValueInfo } from './raw.js';
 
-export function linkGraph(raw: RawGraph, parent: Graph | null): Graph {
-  const graph = new Graph(raw.name, parent);
+/** Names of the file that can be seen at one place, each with its Value (whose own name may differ, see `declare`). */
+class Scope {
+  readonly #own = new Map<string, Value>();
+  readonly graph: Graph;
+  readonly #outer: Scope | null;
+
+  constructor(graph: Graph, outer: Scope | null) {
+    this.graph = graph;
+    this.#outer = outer;
+  }
+
+  find(name: string): Value | undefined {
+    return this.#own.get(name) ?? this.#outer?.find(name);
+  }
+
+  own(name: string): Value | undefined {
+    return this.#own.get(name);
+  }
+
+  /**
+   * Makes a value. A name that would hide one of an enclosing graph is legal in files but a trap for every later edit: it becomes a
+   * fresh one, as names inside subgraphs are nobody's interface.
+   */
+  declare(name: string): Value {
+    const value = this.graph.addValue(this.graph.parent?.value(name) ? this.graph.freshName(name) : name);
+    if (this.#own.has(name)) throw graphError(`value "${name}" is defined twice in graph "${this.graph.name}"`, { place: { value: name } });
+    this.#own.set(name, value);
+    return value;
+  }
+}
+
+export function linkGraph(raw: RawGraph, outer: Scope | null): Graph {
+  const graph = new Graph(raw.name, outer?.graph ?? null);
+  const scope = new Scope(graph, outer);
   graph.doc = raw.doc;
   graph.metadata = raw.metadata;
   graph.quantizationAnnotations = raw.annotations;
   graph.unknown = raw.unknown;
-  for (const info of raw.inputs) describe(graph.addInput(info.name, info.type), info);
-  addInitializers(raw, graph);
+  for (const info of raw.inputs) describe(graph.addInputValue(scope.declare(info.name)), info);
+  addInitializers(raw, scope);
   // All values exist before any node is added, so the order of nodes does not matter for finding them.
-  for (const node of raw.nodes) for (const name of node.outputs) if (name !== '') graph.addValue(name);
+  for (const node of raw.nodes) for (const name of node.outputs) if (name !== '') scope.declare(name);
   for (const info of raw.valueInfos) {
-    const value = graph.ownValue(info.name);
+    const value = scope.own(info.name);
     if (value) describe(value, info);
   }
   for (const info of raw.outputs) {
-    const value = graph.value(info.name);
+    const value = scope.find(info.name);
     if (!value) throw missing(`output of graph "${raw.name}"`, info.name);
     if (value.graph === graph) describe(value, info);
     graph.addOutput(value);
   }
-  for (const node of inRunningOrder(raw)) addNode(graph, node);
+  for (const node of inRunningOrder(raw)) addNode(scope, node);
   return graph;
 }
 
@@ -37,21 +69,22 @@ function describe(value: Value, info: RawValueInfo): void {
   value.unknown = info.unknown ?? value.unknown;
 }
 
-function addInitializers(raw: RawGraph, graph: Graph): void {
+function addInitializers(raw: RawGraph, scope: Scope): void {
   for (const { name, tensor } of raw.initializers) {
     // Listed among the inputs too (IR before 4): the input has this default. Listed twice: the later one counts, as in ONNX Runtime.
-    const value = graph.ownValue(name) ?? graph.addValue(name);
+    const value = scope.own(name) ?? scope.declare(name);
     value.initializer = tensor;
     value.type ??= { kind: 'tensor', dtype: tensor.dtype, shape: tensor.dims };
   }
-  for (const sparse of raw.sparse) {
-    const value = graph.ownValue(sparse.name ?? '') ?? graph.addValue(sparse.name ?? '');
-    value.sparse = sparse;
+  for (const { name = '', ...sparse } of raw.sparse) {
+    const value = scope.own(name) ?? scope.declare(name);
+    value.sparse = { ...sparse, name };
     value.type ??= { kind: 'tensor', dtype: sparse.values.dtype, shape: sparse.dims };
   }
 }
 
-function addNode(graph: Graph, raw: RawNode): void {
+function addNode(scope: Scope, raw: RawNode): void {
+  const { graph } = scope;
   const label = raw.name || raw.opType;
   const node = graph.addNode({
     opType: raw.opType,
@@ -60,22 +93,22 @@ function addNode(graph: Graph, raw: RawNode): void {
     name: raw.name,
     inputs: raw.inputs.map((name) => {
       if (name === '') return null;
-      const value = graph.value(name);
+      const value = scope.find(name);
       if (!value) throw missing(`input of node "${label}"`, name);
       return value;
     }),
-    outputs: raw.outputs.map((name) => (name === '' ? null : graph.ownValue(name)!)),
-    attributes: new Map(raw.attributes.map((a) => [a.name, linkAttribute(a.value, graph)])),
+    outputs: raw.outputs.map((name) => (name === '' ? null : scope.own(name)!)),
+    attributes: new Map(raw.attributes.map((a) => [a.name, linkAttribute(a.value, scope)])),
   });
   node.doc = raw.doc;
   node.metadata = raw.metadata;
   node.unknown = raw.unknown;
 }
 
-export function linkAttribute(raw: RawAttribute['value'], parent: Graph | null): Attribute {
+export function linkAttribute(raw: RawAttribute['value'], scope: Scope | null): Attribute {
   if (!('graphs' in raw)) return raw;
   const extra = raw.extra === undefined ? {} : { extra: raw.extra };
-  const graphs = raw.graphs.map((g) => linkGraph(g, parent));
+  const graphs = raw.graphs.map((g) => linkGraph(g, scope));
   return raw.type === 'graph' ? { type: 'graph', value: graphs[0]!, ...extra } : { type: 'graphs', value: graphs, ...extra };
 }
 
@@ -101,14 +134,17 @@ function inRunningOrder(raw: RawGraph): readonly RawNode[] {
   return sorted(raw, reads);
 }
 
-/** Names a node reads, with those its subgraphs read (a few may be inner names; these produce nothing outside). */
+/** Names a node reads from its surroundings, with those its subgraphs capture. */
 function* readsOf(node: RawNode): Generator<string> {
   yield* node.inputs;
   for (const { value } of node.attributes) {
     if (!('graphs' in value)) continue;
     for (const graph of value.graphs) {
-      for (const inner of graph.nodes) yield* readsOf(inner);
-      for (const output of graph.outputs) yield output.name;
+      const inner = new Set<string | undefined>();
+      for (const list of [graph.inputs, graph.initializers, graph.sparse]) for (const { name } of list) inner.add(name);
+      for (const { outputs } of graph.nodes) for (const name of outputs) inner.add(name);
+      for (const n of graph.nodes) for (const name of readsOf(n)) if (!inner.has(name)) yield name;
+      for (const { name } of graph.outputs) if (!inner.has(name)) yield name;
     }
   }
 }
