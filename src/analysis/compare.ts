@@ -2,9 +2,10 @@
 // With little memory the two are never loaded together: the original's outputs are kept and the other model is run against them.
 
 import type { Batch, Dataset } from '../data/dataset.js';
-import type { Metric, MetricAccumulator } from '../data/metrics.js';
+import type { Metric, MetricAccumulator } from '../data/metric.js';
 import { dataError } from '../errors.js';
 import type { Tensor } from '../ir/tensor.js';
+import { cutToSize } from '../runtime/batches.js';
 import type { Engine, ModelSource, Session, SessionOptions } from '../runtime/engine.js';
 import { DifferenceAccumulator, type OutputDifference } from './difference.js';
 
@@ -30,7 +31,7 @@ export interface Comparison {
 
 /** Compares model `b` with model `a`. Throws E_DATA where they have no output in common, E_SHAPE where an output changed its shape. */
 export async function compareSources(engine: Engine, a: ModelSource, b: ModelSource, options: CompareOptions): Promise<Comparison> {
-  const accumulators = new Accumulators(options.metric);
+  const accumulators = new Accumulators(options);
   if (options.oneAtATime) {
     const kept: Record<string, Tensor>[] = [];
     const first = await engine.load(a, options.session);
@@ -42,7 +43,8 @@ export async function compareSources(engine: Engine, a: ModelSource, b: ModelSou
     const second = await engine.load(b, options.session);
     try {
       checkOutputs(first, second);
-      for await (const { batch, index } of numbered(options, 0.5, 1)) accumulators.add(batch, kept[index]!, await second.run(batch.inputs));
+      for await (const { batch, index } of numbered(options, 0.5, 1))
+        await accumulators.add(batch, kept[index]!, await second.run(batch.inputs));
     } finally {
       await second.release();
     }
@@ -67,9 +69,10 @@ export async function compareSessions(
   a: Session,
   b: Session,
   options: CompareOptions,
-  accumulators: Accumulators = new Accumulators(options.metric),
+  accumulators: Accumulators = new Accumulators(options),
 ): Promise<Comparison> {
-  for await (const { batch } of numbered(options, 0, 1)) accumulators.add(batch, await a.run(batch.inputs), await b.run(batch.inputs));
+  for await (const { batch } of numbered(options, 0, 1))
+    await accumulators.add(batch, await a.run(batch.inputs), await b.run(batch.inputs));
   return accumulators.result();
 }
 
@@ -96,37 +99,39 @@ async function* numbered(options: CompareOptions, from: number, to: number): Asy
 
 class Accumulators {
   readonly #differences = new Map<string, DifferenceAccumulator>();
-  readonly #metric: Metric | undefined;
   readonly #before: MetricAccumulator | undefined;
   readonly #after: MetricAccumulator | undefined;
+  /** Rows fed where the model takes a fixed number: those beyond the batch's samples are padding. */
+  readonly #rows: number | undefined;
   #samples = 0;
 
-  constructor(metric: Metric | undefined) {
-    this.#metric = metric;
-    this.#before = metric?.start();
-    this.#after = metric?.start();
+  constructor({ metric, data }: Pick<CompareOptions, 'metric' | 'data'>) {
+    this.#before = metric?.create();
+    this.#after = metric?.create();
+    this.#rows = data.fixedBatch;
   }
 
-  add(batch: Batch, a: Readonly<Record<string, Tensor>>, b: Readonly<Record<string, Tensor>>): void {
-    for (const [name, tensor] of Object.entries(a)) {
+  async add(batch: Batch, a: Readonly<Record<string, Tensor>>, b: Readonly<Record<string, Tensor>>): Promise<void> {
+    const reference = cutToSize(a, batch, this.#rows);
+    const outputs = cutToSize(b, batch, this.#rows);
+    for (const [name, tensor] of Object.entries(reference)) {
       let difference = this.#differences.get(name);
       if (!difference) {
         difference = new DifferenceAccumulator(name);
         this.#differences.set(name, difference);
       }
-      difference.add(tensor, b[name]!);
+      difference.add(tensor, outputs[name]!);
     }
-    if (this.#metric) {
-      this.#before!.update({ batch, outputs: a, reference: a });
-      this.#after!.update({ batch, outputs: b, reference: a });
-    }
+    const shared = { inputs: batch.inputs, labels: batch.labels, reference, size: batch.size, rows: batch.size };
+    await this.#before?.update({ ...shared, outputs: reference });
+    await this.#after?.update({ ...shared, outputs });
     this.#samples += batch.size;
   }
 
   result(): Comparison {
     return {
       outputs: [...this.#differences.values()].map((d) => d.result()),
-      scores: this.#metric ? { before: this.#before!.result(), after: this.#after!.result() } : null,
+      scores: this.#before && this.#after ? { before: this.#before.result(), after: this.#after.result() } : null,
       samples: this.#samples,
     };
   }

@@ -1,5 +1,7 @@
 // How far the outputs of one model are from another's, accumulated batch by batch in constant memory.
 // SQNR = 10 log10(sum a^2 / sum (a-b)^2) in dB; cosine over all elements; KL(a || b) in nats over the last axis.
+
+import { areProbabilities, argmax, logProbabilities } from '../data/metric.js';
 import { shapeError } from '../errors.js';
 import { DTYPES } from '../ir/dtype.js';
 import type { Tensor } from '../ir/tensor.js';
@@ -42,6 +44,8 @@ export class DifferenceAccumulator {
   #agreeing = 0;
   #kl = 0;
   #hasClasses = true;
+  /** Whether rows are distributions already; decided on the first batch. */
+  #probabilities: boolean | undefined;
 
   constructor(name: string) {
     this.name = name;
@@ -96,12 +100,18 @@ export class DifferenceAccumulator {
       this.#hasClasses = false;
       return;
     }
+    this.#probabilities ??= areProbabilities(x, classes);
+    const p = new Float64Array(classes);
+    const q = new Float64Array(classes);
     for (let start = 0; start < x.length; start += classes) {
-      const p = x.subarray(start, start + classes);
-      const q = y.subarray(start, start + classes);
       this.#rows++;
-      if (argmax(p) === argmax(q)) this.#agreeing++;
-      this.#kl += klDivergence(p, q);
+      if (argmax(x, start, classes) === argmax(y, start, classes)) this.#agreeing++;
+      logProbabilities(x, start, classes, this.#probabilities, p);
+      logProbabilities(y, start, classes, this.#probabilities, q);
+      for (let k = 0; k < classes; k++) {
+        const weight = Math.exp(p[k]!);
+        if (weight > 0) this.#kl += weight * (p[k]! - q[k]!);
+      }
     }
   }
 
@@ -123,47 +133,4 @@ export class DifferenceAccumulator {
       agreement: classes ? this.#agreeing / this.#rows : null,
     };
   }
-}
-
-function argmax(row: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < row.length; i++) if (row[i]! > row[best]!) best = i;
-  return best;
-}
-
-/** KL(p || q) of one row. Rows that are non-negative and sum to one are probabilities, all others logits. */
-export function klDivergence(p: Float32Array, q: Float32Array): number {
-  const logP = logProbabilities(p);
-  const logQ = logProbabilities(q);
-  let kl = 0;
-  for (let i = 0; i < p.length; i++) {
-    const weight = Math.exp(logP[i]!);
-    if (weight > 0) kl += weight * (logP[i]! - logQ[i]!);
-  }
-  return kl;
-}
-
-function logProbabilities(row: Float32Array): Float64Array {
-  const out = new Float64Array(row.length);
-  if (isDistribution(row)) {
-    // A quantized softmax writes exact zeros: a floor keeps the divergence finite, as a log-softmax in float would.
-    for (let i = 0; i < row.length; i++) out[i] = Math.log(Math.max(row[i]!, 1e-10));
-    return out;
-  }
-  let max = Number.NEGATIVE_INFINITY;
-  for (const v of row) if (v > max) max = v;
-  let sum = 0;
-  for (const v of row) sum += Math.exp(v - max);
-  const offset = max + Math.log(sum);
-  for (let i = 0; i < row.length; i++) out[i] = row[i]! - offset;
-  return out;
-}
-
-function isDistribution(row: Float32Array): boolean {
-  let sum = 0;
-  for (const v of row) {
-    if (!(v >= 0 && v <= 1.001)) return false;
-    sum += v;
-  }
-  return Math.abs(sum - 1) < 0.02;
 }

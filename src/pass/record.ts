@@ -48,6 +48,8 @@ export interface LatencyPair {
   /** Median of the original, ms per run. */
   readonly before_ms: number;
   readonly after_ms: number;
+  /** Median over pairs of neighbouring runs of after by before: steadier than the quotient of the medians. */
+  readonly ratio: number;
   readonly before_p95_ms: number;
   readonly after_p95_ms: number;
   readonly runs: number;

@@ -5,18 +5,17 @@ import { bytesByDtype, constantsOf, countNodes, countParams } from '../analysis/
 import { compareLayers, type LayerComparison } from '../analysis/layers.js';
 import { type TensorStats, tensorStats } from '../analysis/tensor-stats.js';
 import type { Dataset } from '../data/dataset.js';
-import type { Metric } from '../data/metrics.js';
-import { nothingToDoError, qualityError } from '../errors.js';
+import type { Metric } from '../data/metric.js';
+import { defaultMetric } from '../data/metrics.js';
+import { bugError, nothingToDoError, qualityError } from '../errors.js';
 import type { Model } from '../ir/model.js';
 import type { BoundPass, Progress, Warning } from '../pass/define.js';
 import { runPasses } from '../pass/manager.js';
-import type { LatencyPair, ModelFacts, PassRecord, RunRecord } from '../pass/record.js';
-import type { Engine, ModelSource, SessionOptions } from '../runtime/engine.js';
-import { randomFeeds } from '../runtime/inputs.js';
-import { compareLatency } from '../runtime/latency.js';
-import { Rng } from '../util/rng.js';
+import type { ModelFacts, PassRecord, RunRecord } from '../pass/record.js';
+import type { Engine, SessionOptions } from '../runtime/engine.js';
 import { VERSION } from '../util/version.js';
-import { type Budget, checkBudget, measureQuality } from './quality.js';
+import { compareTwo } from './compare.js';
+import { type Budget, checkBudget } from './quality.js';
 import type { InputModel, Stage, StagedModel } from './staging.js';
 
 export interface PipelineOptions {
@@ -45,10 +44,10 @@ export interface PipelineOptions {
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
 
-/** Loaded sessions take about this many times a model's bytes (weights, prepacked copies, arena). */
-const SESSION_FACTOR = 2.5;
-/** Unlabelled or random samples on which outputs are compared when no limit is given. */
-const UNLABELLED_SAMPLES = 64;
+/** Ratio of latencies from which a result is called slower: less is noise. */
+const NOTICEABLY_SLOWER = 1.05;
+/** Samples on which layers are compared for the report. */
+const LAYER_SAMPLES = 8;
 /** Constants drawn in the report. */
 const MAX_TENSORS = 40;
 
@@ -124,76 +123,47 @@ const NOT_VERIFIED: Checked = {
 
 async function verify(options: PipelineOptions, model: Model, staged: StagedModel): Promise<Checked> {
   const { engine, input, validation } = options;
-  if (!validation) throw qualityError('verification needs data: expected `validation`, got none');
-  const oneAtATime = options.memoryBytes !== undefined && (input.bytes + staged.bytes) * SESSION_FACTOR > options.memoryBytes;
-  const session = { ...options.session, ...(oneAtATime ? { frugal: true } : {}) };
-  const { comparison, quality } = await measureQuality(engine, input.source, staged.source, {
+  if (!validation) throw bugError('verification needs data: expected `validation`, got none');
+  const compared = await compareTwo({
+    engine,
+    a: input,
+    b: { path: 'the result', bytes: staged.bytes, source: staged.source },
     data: validation,
-    metric: options.metric,
-    limit: options.limit ?? (validation.hasLabels ? undefined : UNLABELLED_SAMPLES),
-    batchSize: options.batch ?? (validation.hasLabels ? 32 : 1),
-    session,
-    oneAtATime,
+    metric: options.metric ?? defaultMetric(input.model, validation),
+    limit: options.limit,
+    batch: options.batch,
+    shapes: options.shapes,
+    ...(options.seed === undefined ? {} : { seed: options.seed }),
+    ...(options.session === undefined ? {} : { session: options.session }),
+    memoryBytes: options.memoryBytes,
     signal: options.signal,
-    onProgress: (fraction) => options.onProgress?.({ fraction, label: 'verifying' }),
+    onProgress: options.onProgress,
   });
-  const broken = comparison.outputs.filter((o) => o.nonFinite > 0);
+  const broken = compared.outputs.filter((o) => o.nonFinite > 0);
   if (broken.length > 0) {
-    throw qualityError(
-      `the result gives NaN or infinity where the original does not: ${broken.map((o) => `${o.name} (${o.nonFinite} elements)`).join(', ')}`,
-      {
-        hint: 'find the layer with `pare compare --per-layer` and keep it in float with --exclude',
-      },
-    );
+    const list = broken.map((o) => `${o.name} (${o.nonFinite} elements)`).join(', ');
+    throw qualityError(`the result gives NaN or infinity where the original does not: ${list}`, {
+      hint: 'find the layer with `pare compare --per-layer` and keep it in float with --exclude',
+    });
   }
-  const warnings: Warning[] = [];
-  if (validation.synthetic)
-    warnings.push({ message: 'quality was measured on random data, where it means little', fix: 'give real samples with --data' });
-  const latency = oneAtATime ? null : await timePair(options, input.source, staged.source, session);
-  if (latency && latency.after_ms > latency.before_ms * 1.05) {
-    const slower = (latency.after_ms / latency.before_ms).toFixed(2);
+  const warnings = [...compared.warnings];
+  const { latency } = compared;
+  if (latency && latency.ratio > NOTICEABLY_SLOWER) {
     warnings.push({
-      message: `the result is ${slower} times slower than the original on ${engine.name} with this processor`,
+      message: `the result takes ${latency.ratio.toFixed(2)} times as long as the original on ${latency.engine} with this processor`,
       fix: 'keep it for its size, or try another mode',
     });
   }
   const layers =
-    options.details && !oneAtATime
+    options.details && !compared.oneAtATime
       ? await compareLayers(engine, input.model, model, validation, {
-          session,
-          samples: 8,
+          ...(options.session === undefined ? {} : { session: options.session }),
+          samples: LAYER_SAMPLES,
           signal: options.signal,
           onProgress: (fraction) => options.onProgress?.({ fraction, label: 'comparing layers' }),
         })
       : [];
-  return { quality, outputs: comparison.outputs, latency, layers, warnings };
-}
-
-async function timePair(options: PipelineOptions, a: ModelSource, b: ModelSource, session: SessionOptions): Promise<LatencyPair> {
-  const batch = options.batch ?? 1;
-  const feeds = randomFeeds(options.input.model, { batch, shapes: options.shapes, rng: new Rng(options.seed ?? 0) });
-  options.onProgress?.({ fraction: undefined, label: 'timing' });
-  const first = await options.engine.load(a, session);
-  const second = await options.engine.load(b, session);
-  try {
-    const [before, after] = await compareLatency([
-      { session: first, feeds },
-      { session: second, feeds },
-    ]);
-    return {
-      before_ms: before!.p50,
-      after_ms: after!.p50,
-      before_p95_ms: before!.p95,
-      after_p95_ms: after!.p95,
-      runs: after!.runs,
-      batch,
-      threads: session.threads ?? null,
-      engine: `${options.engine.name} ${options.engine.version}`,
-    };
-  } finally {
-    await first.release();
-    await second.release();
-  }
+  return { quality: compared.quality, outputs: compared.outputs, latency, layers, warnings };
 }
 
 function recipeOf(options: PipelineOptions): RunRecord['recipe'] {

@@ -1,42 +1,22 @@
 // Choosing what quality means for a run and holding the result against what the user asked for.
 import { type CompareOptions, type Comparison, compareSources } from '../analysis/compare.js';
-import type { Dataset } from '../data/dataset.js';
-import { METRICS, type Metric } from '../data/metrics.js';
+import type { Metric } from '../data/metric.js';
 import { qualityError } from '../errors.js';
 import type { Quality } from '../pass/record.js';
 import type { Engine, ModelSource } from '../runtime/engine.js';
 
-/** The metric that fits the labels where the user named none; undefined without labels (agreement with the original is used then). */
-export async function defaultMetric(data: Dataset): Promise<Metric | undefined> {
-  if (!data.hasLabels) return undefined;
-  for await (const { labels } of data.batches({ batchSize: 1, limit: 1 })) {
-    if (!labels) return undefined;
-    const wholeNumbers = labels.dtype === 'int64' || labels.dtype === 'int32';
-    return wholeNumbers ? (labels.rank > 1 ? METRICS.loss : METRICS.top1) : METRICS.mse;
-  }
-  return undefined;
-}
-
-/** Runs both models on the data and scores them: with the metric, or without labels by KL divergence or cosine to the original. */
+/** Runs both models on the data and scores them with the metric. */
 export async function measureQuality(
   engine: Engine,
   a: ModelSource,
   b: ModelSource,
-  options: CompareOptions,
+  options: CompareOptions & { readonly metric: Metric },
 ): Promise<{ comparison: Comparison; quality: Quality }> {
-  const metric = options.metric ?? (await defaultMetric(options.data));
-  const comparison = await compareSources(engine, a, b, { ...options, metric });
-  return { comparison, quality: qualityOf(comparison, metric, options.data) };
-}
-
-export function qualityOf(comparison: Comparison, metric: Metric | undefined, data: Dataset): Quality {
-  const common = { samples: comparison.samples, synthetic: data.synthetic };
-  if (metric && comparison.scores) {
-    return { metric: metric.name, ...comparison.scores, higherIsBetter: metric.higherIsBetter, ...common };
-  }
-  const divergences = comparison.outputs.flatMap((o) => (o.kl === null ? [] : [o.kl]));
-  if (divergences.length > 0) return { metric: 'kl', before: 0, after: Math.max(...divergences), higherIsBetter: false, ...common };
-  return { metric: 'cosine', before: 1, after: Math.min(...comparison.outputs.map((o) => o.cosine)), higherIsBetter: true, ...common };
+  const { metric, data } = options;
+  const comparison = await compareSources(engine, a, b, options);
+  const scores = comparison.scores ?? { before: Number.NaN, after: Number.NaN };
+  const { name, higherIsBetter } = metric;
+  return { comparison, quality: { metric: name, ...scores, higherIsBetter, samples: comparison.samples, synthetic: data.synthetic } };
 }
 
 /**

@@ -2,35 +2,28 @@
 import type { ModelFacts, RunRecord } from '../pass/record.js';
 import { formatBytes, formatCount, formatMs, formatNumber, formatQuality } from '../util/format.js';
 import { escapeHtml } from './escape.js';
-import { histogramsSection, layersSection, outputsSection, sizeSection } from './sections.js';
-import { STYLE } from './style.js';
+import { card, cardRow, page } from './page.js';
+import { histogramsSection, layersSection, outputsSection, sizeSection, warningsSection } from './sections.js';
 
 /** Renders the whole report. */
 export function renderReport(record: RunRecord): string {
   const name = (record.output?.path ?? record.input.path ?? 'model').split(/[\\/]/).at(-1)!;
   const title = `${record.command} report: ${name}`;
-  return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>${escapeHtml(title)}</title><style>${STYLE}</style></head><body>
-<h1>${escapeHtml(title)}</h1>
-<p class="sub">Pare ${escapeHtml(record.tool.version)} on ${escapeHtml(record.engine)}, seed ${record.seed}, ${formatMs(record.ms)}${record.verified ? '' : ' · <b class="bad">not verified</b>'}</p>
-${cards(record)}
-${warningsSection(record)}
-${sizeSection(record)}
-${outputsSection(record)}
-${layersSection(record)}
-${histogramsSection(record)}
-${passesSection(record)}
-${recipeSection(record)}
-</body></html>
-`;
+  const about = `Pare ${escapeHtml(record.tool.version)} on ${escapeHtml(record.engine)}, seed ${record.seed}, ${formatMs(record.ms)}`;
+  return page(title, record.verified ? about : `${about} · <b class="bad">not verified</b>`, [
+    cards(record),
+    warningsSection(record.warnings),
+    sizeSection(record.tensors.after.length > 0 ? record.tensors.after : record.tensors.before, (record.output ?? record.input).bytes),
+    outputsSection(record.outputs),
+    layersSection(record.layers),
+    histogramsSection(record.tensors.before, record.tensors.after),
+    passesSection(record),
+    recipeSection(record),
+  ]);
 }
 
 function cards(record: RunRecord): string {
   const { input, output, latency, quality } = record;
-  const card = (label: string, value: string, note: string, tone = '') =>
-    `<div class="card"><small>${escapeHtml(label)}</small><b class="${tone}">${escapeHtml(value)}</b><small>${escapeHtml(note)}</small></div>`;
   const parts: string[] = [];
   if (output) {
     parts.push(
@@ -61,16 +54,7 @@ function cards(record: RunRecord): string {
   }
   if (output) parts.push(card('nodes', String(output.nodes), `was ${input.nodes}`));
   parts.push(card('parameters', formatCount((output ?? input).params), `MACs ${formatCount((output ?? input).macs)}`));
-  return `<div class="cards">${parts.join('')}</div>`;
-}
-
-function warningsSection(record: RunRecord): string {
-  if (record.warnings.length === 0) return '';
-  const items = record.warnings.map(
-    (w) =>
-      `<div class="warning">${escapeHtml(w.message)}${w.node ? ` <code>${escapeHtml(w.node)}</code>` : ''}${w.fix ? `<div class="fix">Fix: ${escapeHtml(w.fix)}</div>` : ''}</div>`,
-  );
-  return `<h2>Warnings</h2>${items.join('')}`;
+  return cardRow(parts);
 }
 
 function passesSection(record: RunRecord): string {

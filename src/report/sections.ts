@@ -1,6 +1,9 @@
 // The parts of the report that draw: sizes, outputs, layers, weight distributions.
+
+import type { OutputDifference } from '../analysis/difference.js';
+import type { LayerComparison } from '../analysis/layers.js';
 import type { TensorStats } from '../analysis/tensor-stats.js';
-import type { RunRecord } from '../pass/record.js';
+import type { Warning } from '../pass/define.js';
 import { formatBytes, formatNumber, formatPercent } from '../util/format.js';
 import { escapeHtml } from './escape.js';
 import { barsSvg, histogramSvg, treemapSvg } from './svg.js';
@@ -11,10 +14,18 @@ const SQNR_GOOD = 40;
 const MAX_BARS = 80;
 const MAX_HISTOGRAMS = 12;
 
-export function sizeSection(record: RunRecord): string {
-  const stats = record.tensors.after.length > 0 ? record.tensors.after : record.tensors.before;
+export function warningsSection(warnings: readonly Warning[]): string {
+  if (warnings.length === 0) return '';
+  const items = warnings.map(
+    (w) =>
+      `<div class="warning">${escapeHtml(w.message)}${w.node ? ` <code>${escapeHtml(w.node)}</code>` : ''}${w.fix ? `<div class="fix">Fix: ${escapeHtml(w.fix)}</div>` : ''}</div>`,
+  );
+  return `<h2>Warnings</h2>${items.join('')}`;
+}
+
+/** `stats` are the largest constants; what is left of `total` bytes is drawn as one more. */
+export function sizeSection(stats: readonly TensorStats[], total: number): string {
   if (stats.length === 0) return '';
-  const total = (record.output ?? record.input).bytes;
   const slices = stats.map((t) => ({
     name: t.name,
     group: t.dtype,
@@ -27,17 +38,17 @@ export function sizeSection(record: RunRecord): string {
   return `<h2>Where the bytes are</h2>${treemapSvg(slices)}`;
 }
 
-export function outputsSection(record: RunRecord): string {
-  if (record.outputs.length === 0) return '';
-  const rows = record.outputs.map(
+export function outputsSection(outputs: readonly OutputDifference[]): string {
+  if (outputs.length === 0) return '';
+  const rows = outputs.map(
     (o) =>
       `<tr><td>${escapeHtml(o.name)}</td><td class="n">${formatNumber(o.cosine, 6)}</td><td class="n">${formatNumber(o.sqnr, 4)}</td><td class="n">${formatNumber(o.maxAbs)}</td><td class="n">${formatNumber(o.meanAbs)}</td><td class="n">${formatNumber(o.kl)}</td><td class="n">${o.agreement === null ? '-' : formatPercent(o.agreement)}</td></tr>`,
   );
   return `<h2>Outputs against the original</h2><table><tr><th>output</th><th class="n">cosine</th><th class="n">SQNR (dB)</th><th class="n">max error</th><th class="n">mean error</th><th class="n">KL</th><th class="n">agreement</th></tr>${rows.join('')}</table>`;
 }
 
-export function layersSection(record: RunRecord): string {
-  const layers = record.layers.slice(0, MAX_BARS);
+export function layersSection(all: readonly LayerComparison[]): string {
+  const layers = all.slice(0, MAX_BARS);
   if (layers.length === 0) return '';
   const error = barsSvg(
     layers.map((l) => ({
@@ -57,22 +68,17 @@ export function layersSection(record: RunRecord): string {
     })),
     { format: formatBytes },
   );
-  const more =
-    record.layers.length > layers.length ? `<p class="soft">The first ${layers.length} of ${record.layers.length} layers.</p>` : '';
+  const more = all.length > layers.length ? `<p class="soft">The first ${layers.length} of ${all.length} layers.</p>` : '';
   return `<h2>Error by layer</h2><p class="soft">Signal-to-quantization-noise ratio of each layer's output against the original's: longer is better, 20 dB is an error of a tenth.</p>${error}${more}${heavy.length > 0 ? `<h2>Size by layer</h2><p class="soft">Constants after (colour) and before (grey).</p>${size}` : ''}`;
 }
 
-export function histogramsSection(record: RunRecord): string {
-  const after = new Map(record.tensors.after.map((t) => [t.name, t]));
-  const shown = record.tensors.before.slice(0, MAX_HISTOGRAMS);
-  if (shown.length === 0) return '';
-  const before = shown.map((t) => histogram(t));
-  const others = record.tensors.after.filter((t) => !record.tensors.before.some((b) => b.name === t.name)).slice(0, MAX_HISTOGRAMS);
-  const kept = shown
-    .flatMap((t) => after.get(t.name) ?? [])
-    .filter((t, i, all) => all.indexOf(t) === i && t.dtype !== shown.find((s) => s.name === t.name)?.dtype);
-  const results = [...kept, ...others].map((t) => histogram(t));
-  return `<h2>Weight distributions before</h2><div class="histograms">${before.join('')}</div>${results.length > 0 ? `<h2>Weight distributions after</h2><div class="histograms">${results.join('')}</div>` : ''}`;
+export function histogramsSection(all: readonly TensorStats[], results: readonly TensorStats[]): string {
+  const before = all.slice(0, MAX_HISTOGRAMS);
+  if (before.length === 0) return '';
+  const types = new Map(all.map((t) => [t.name, t.dtype]));
+  const changed = results.filter((t) => types.get(t.name) !== t.dtype).slice(0, MAX_HISTOGRAMS);
+  const draw = (stats: readonly TensorStats[]) => `<div class="histograms">${stats.map(histogram).join('')}</div>`;
+  return `<h2>Weight distributions</h2>${draw(before)}${changed.length > 0 ? `<h2>Weight distributions after</h2>${draw(changed)}` : ''}`;
 }
 
 function histogram(t: TensorStats): string {

@@ -1,0 +1,62 @@
+// `pare compare A B`: what the second model loses and gains against the first.
+import type { Command } from 'commander';
+import { compareLayers, type LayerComparison } from '../../analysis/layers.js';
+import { inferShapes } from '../../analysis/shapes.js';
+import { defaultMetric } from '../../data/metrics.js';
+import { writeFileAtomic } from '../../node/files.js';
+import { openInput } from '../../node/input.js';
+import { compareTwo } from '../../recipe/compare.js';
+import { renderComparisonReport } from '../../report/comparison.js';
+import { renderComparison } from '../render/comparison.js';
+import { openCliSession, openData, openMetric, openValidation } from '../session.js';
+import { addCommonFlags, addDataFlags, type CommonFlags, type DataFlags } from '../shared-options.js';
+
+type Flags = CommonFlags & DataFlags & { readonly perLayer?: boolean };
+
+export function addCompareCommand(program: Command): void {
+  const command = program.command('compare <a> <b>').description('quality, agreement, speed and output differences of two models');
+  addDataFlags(addCommonFlags(command));
+  command.option('--per-layer', 'compare the values inside, layer by layer');
+  command.addHelpText('after', '\nExample:\n  pare compare model.onnx model.int8.onnx --data test.npz --metric top1 --per-layer');
+  command.action(async (pathA: string, pathB: string, flags: Flags) => {
+    const cli = openCliSession(flags);
+    try {
+      const a = await openInput(pathA);
+      const b = await openInput(pathB);
+      const data = await openValidation(a.model, flags, flags.data === undefined ? undefined : await openData(flags.data, a.model, flags));
+      const metric = (await openMetric(flags.metric, data)) ?? defaultMetric(a.model, data);
+      const result = await compareTwo({
+        engine: cli.engine,
+        a,
+        b,
+        data,
+        metric,
+        limit: flags.limit,
+        batch: flags.batch,
+        shapes: flags.shape,
+        seed: flags.seed,
+        session: cli.session,
+        memoryBytes: cli.memoryBytes,
+        onProgress: (p) => cli.progress.update(p),
+      });
+      let layers: LayerComparison[] | undefined;
+      if (flags.perLayer) {
+        inferShapes(a.model, { inputShapes: flags.shape });
+        layers = await compareLayers(cli.engine, a.model, b.model, data, {
+          session: cli.session,
+          onProgress: (fraction) => cli.progress.update({ fraction, label: 'comparing layers' }),
+        });
+      }
+      cli.progress.stop();
+      const full = { ...result, ...(layers ? { layers } : {}) };
+      cli.say(renderComparison(full));
+      if (flags.report !== undefined) {
+        await writeFileAtomic(flags.report, renderComparisonReport(full));
+        cli.say(`report: ${flags.report}`);
+      }
+      cli.json(full);
+    } finally {
+      cli.progress.stop();
+    }
+  });
+}
