@@ -13,7 +13,7 @@ const isScript = (name: string) => /\.(js|mjs|ts|mts)$/i.test(name);
  * A metric of the table, or from FILE.js or FILE.ts. A function `(batch: MetricBatch) => number` counts as higher-is-better unless the file also exports
  * `higherIsBetter = false`; `needs` may be exported too ('labels', 'reference', 'outputs'; default 'outputs').
  */
-export async function loadMetric(name: string): Promise<Metric> {
+export async function metricByName(name: string): Promise<Metric> {
   if (!isScript(name)) return metricNamed(name);
   const path = resolve(name);
   if (!existsSync(path)) throw fileError(`--metric ${name}: no such file`, { place: { file: name } });
