@@ -79,7 +79,6 @@ async function load(
   }
   let profiling = profileFolder !== undefined;
   return new OrtSession(session, ort.Tensor as unknown as OrtTensorConstructor, {
-    copyResults: false,
     ...(profileFolder === undefined
       ? {}
       : {

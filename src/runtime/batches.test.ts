@@ -15,7 +15,12 @@ const double = (batch: number | string) =>
     b.output(b.op('ReduceSum', [x], { keepdims: 0 }), 'total');
   });
 
-const samples = (n: number) => Tensor.from('float', [n, 2], Array.from({ length: 2 * n }, (_, i) => i));
+const samples = (n: number) =>
+  Tensor.from(
+    'float',
+    [n, 2],
+    Array.from({ length: 2 * n }, (_, i) => i),
+  );
 
 describe('runBatches', () => {
   it.each([

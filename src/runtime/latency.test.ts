@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { PareError } from '../errors.js';
+import type { PareError } from '../errors.js';
 import { buildModel } from '../ir/builder.js';
 import { Tensor } from '../ir/tensor.js';
 import { nodeEngine } from '../node/engine.js';

@@ -17,7 +17,7 @@ const HINTS: readonly (readonly [RegExp, string])[] = [
     'CUDA needs the provider libraries: run "npx --no-install onnxruntime-node-install" or set ONNXRUNTIME_NODE_INSTALL_CUDA at install, or use --device cpu',
   ],
   [/WebGPU adapter|webgpu_context/i, 'no usable GPU was found (a Vulkan, Metal or D3D12 driver is needed); use --device cpu'],
-  [/Unsupported data type: \d+/, 'an input or output has a type that cannot cross into JavaScript; open the model with openSession'],
+  [/unsupported data type: \d+/i, 'an input or output has a type that cannot cross into JavaScript; open the model with openSession'],
   [
     /is not a registered function\/op|No Op registered|Fatal error: .* is not a registered/i,
     'the operator is not part of this runtime: an extension library or a newer release may be needed',

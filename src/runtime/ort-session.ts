@@ -8,8 +8,8 @@ import { crossesBorder, dtypeOfOrt, fromOrtTensor, type OrtTensorConstructor, to
 
 /** What differs between the bindings. */
 export interface OrtSessionHooks {
-  /** Results must be copied because the binding keeps or shares their memory. */
-  readonly copyResults: boolean;
+  /** Runs a call to the binding when its turn has come; absent where calls may overlap. */
+  readonly inTurn?: <T>(call: () => Promise<T>) => Promise<T>;
   /** Ends profiling and answers the times; absent where the binding has none. */
   readonly endProfiling?: () => Promise<NodeTime[]>;
   /** Runs after the binding's own release: temporary files go here. */
@@ -43,14 +43,15 @@ export class OrtSession implements Session {
     for (const [name, tensor] of Object.entries(feeds)) given[name] = toOrtTensor(this.#Tensor, tensor);
     let results: InferenceSession.OnnxValueMapType;
     try {
-      results = await this.#session.run(given, names);
+      const call = () => this.#session.run(given, names);
+      results = await (this.#hooks.inTurn?.(call) ?? call());
     } catch (error) {
       throw wrapOrtError(error, 'ONNX Runtime failed to run the model');
     }
     const out: Record<string, Tensor> = {};
     for (const name of names) {
       const value = results[name] as OrtTensor;
-      out[name] = fromOrtTensor(value, this.#hooks.copyResults);
+      out[name] = fromOrtTensor(value);
     }
     return out;
   }
@@ -114,7 +115,11 @@ function quoted(name: string): string {
 
 function valueInfo(meta: InferenceSession.ValueMetadata): ValueInfo {
   if (!meta.isTensor) return { name: meta.name, dtype: undefined, shape: undefined };
-  return { name: meta.name, dtype: dtypeOfOrt(meta.type), shape: meta.shape.map((d) => (d === '' ? null : d)) };
+  return {
+    name: meta.name,
+    dtype: dtypeOfOrt(meta.type),
+    shape: meta.shape.map((d) => (d === '' || (typeof d === 'number' && d < 0) ? null : d)),
+  };
 }
 
 /** Options common to both bindings, in the form of onnxruntime-common. */

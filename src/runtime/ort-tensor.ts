@@ -64,13 +64,13 @@ export function toOrtTensor(OrtTensor: OrtTensorConstructor, tensor: Tensor): Or
   return new OrtTensor(type, data, dims);
 }
 
-/** Result of a run. `copy` where the binding may use the memory again. */
-export function fromOrtTensor(value: OrtTensor, copy: boolean): Tensor {
+/** Result of a run. Its buffer is taken over; a view on a larger one (memory that the binding may use again) is copied. */
+export function fromOrtTensor(value: OrtTensor): Tensor {
   const dtype = FROM_ORT.get(value.type);
   if (dtype === undefined) throw unsupportedError(`values of type ${value.type} cannot be read from ONNX Runtime in JavaScript`);
   if (dtype === 'string') return Tensor.strings(value.dims, value.data as string[]);
   // Halves come as Float16Array where JavaScript has it, else as Uint16Array: both are the same bytes.
   const data = value.data as TypedArray;
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  return new Tensor(dtype, value.dims, copy ? bytes.slice() : bytes);
+  return new Tensor(dtype, value.dims, bytes.byteLength === data.buffer.byteLength ? bytes : bytes.slice());
 }

@@ -1,0 +1,192 @@
+// A real browser for tests: finds Chromium, builds the package into a temporary folder, serves it with its dependencies under one import map
+// (nothing bundled), and opens pages. Tests skip where there is no Chromium; PARE_CHROMIUM names one that is not where it usually is.
+import { execFile } from 'node:child_process';
+import { createReadStream, existsSync, mkdtempSync, statSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { extname, join, normalize, resolve, sep } from 'node:path';
+import { type Browser, chromium, type Page } from 'playwright-core';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+
+const CANDIDATES = [
+  process.env.PARE_CHROMIUM,
+  '/usr/bin/chromium',
+  '/usr/bin/chromium-browser',
+  '/usr/bin/google-chrome',
+  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
+  'C:\\Program Files\\Google\\Chrome\\Application\\chrome.exe',
+];
+
+/** Path of a Chromium, or undefined; says on standard error that tests are skipped. */
+export function findChromium(): string | undefined {
+  const found = CANDIDATES.find((path) => path !== undefined && existsSync(path));
+  if (found === undefined) process.stderr.write('browser tests are skipped: no Chromium was found (set PARE_CHROMIUM to its path)\n');
+  return found;
+}
+
+const FLAGS = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+/** Starts Chromium; the caller closes it. */
+export function launchBrowser(executablePath: string): Promise<Browser> {
+  return chromium.launch({ executablePath, args: FLAGS });
+}
+
+/**
+ * Compiles `src` into a new temporary folder, as `npm run build` does, and answers its path. Type errors are left to the type check:
+ * modules are written all the same.
+ */
+export async function buildForBrowser(): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), 'pare-e2e-'));
+  const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
+  const output = await new Promise<string>((done) => {
+    execFile(
+      process.execPath,
+      [tsc, '-p', join(ROOT, 'tsconfig.build.json'), '--outDir', folder, '--declaration', 'false'],
+      (_, out, err) => {
+        done(out + err);
+      },
+    );
+  });
+  if (!existsSync(join(folder, 'errors.js'))) throw new Error(`the build wrote nothing: ${output}`);
+  return folder;
+}
+
+/** What a page resolves bare imports to. Modules of the build are imported by path: `pare/onnx/decode.js`. */
+export const IMPORT_MAP = {
+  imports: {
+    pare: '/dist/index.js',
+    'pare/web': '/dist/web/index.js',
+    'pare/': '/dist/',
+    zod: '/node_modules/zod/index.js',
+    fflate: '/node_modules/fflate/esm/browser.js',
+    '@huggingface/tokenizers': '/node_modules/@huggingface/tokenizers/dist/tokenizers.mjs',
+    'onnxruntime-common': '/node_modules/onnxruntime-common/dist/esm/index.js',
+    'onnxruntime-web': '/node_modules/onnxruntime-web/dist/ort.wasm.min.mjs',
+    'onnxruntime-web/webgpu': '/node_modules/onnxruntime-web/dist/ort.webgpu.min.mjs',
+  },
+};
+
+const TYPES: Readonly<Record<string, string>> = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript',
+  '.mjs': 'text/javascript',
+  '.json': 'application/json',
+  '.wasm': 'application/wasm',
+};
+
+export interface TestServer {
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+const PAGE = `<!doctype html><meta charset="utf-8"><title>test</title><link rel="icon" href="data:,">
+<script type="importmap">${JSON.stringify(IMPORT_MAP)}</script>`;
+
+/**
+ * Serves folders by the first part of the path (`{ dist: '/tmp/x' }` under /dist/), node_modules among them, and an empty page with the import map
+ * at /. Pages are isolated from other origins, so WebAssembly threads work.
+ */
+export async function serveFolders(folders: Readonly<Record<string, string>>): Promise<TestServer> {
+  const all: Readonly<Record<string, string>> = { node_modules: join(ROOT, 'node_modules'), ...folders };
+  const server = createServer((request, response) => {
+    const headers = {
+      'Cross-Origin-Opener-Policy': 'same-origin',
+      'Cross-Origin-Embedder-Policy': 'require-corp',
+      'Cache-Control': 'no-store',
+    };
+    const path = decodeURIComponent(new URL(request.url ?? '/', 'http://localhost').pathname);
+    if (path === '/') {
+      response.writeHead(200, { ...headers, 'Content-Type': 'text/html; charset=utf-8' }).end(PAGE);
+      return;
+    }
+    const [first = '', ...rest] = path.slice(1).split('/');
+    const root = all[first];
+    const file = root === undefined ? undefined : normalize(join(root, ...rest));
+    if (root === undefined || file === undefined || !file.startsWith(normalize(root) + sep) || !isFile(file)) {
+      response.writeHead(404, headers).end(`no such file: ${path}`);
+      return;
+    }
+    response.writeHead(200, { ...headers, 'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream' });
+    createReadStream(file).pipe(response);
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    close: () =>
+      new Promise((done) => {
+        server.closeAllConnections();
+        server.close(() => done());
+      }),
+  };
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+}
+
+export interface TestPage {
+  readonly page: Page;
+  /** Errors thrown in the page, failed requests and console errors so far: expect it to be empty. */
+  readonly problems: readonly string[];
+}
+
+/** Opens a page that notes everything that goes wrong in it. */
+export async function openPage(browser: Browser, url: string): Promise<TestPage> {
+  const page = await browser.newPage();
+  const problems: string[] = [];
+  page.on('pageerror', (error) => problems.push(`thrown: ${error.message}`));
+  page.on('requestfailed', (request) => problems.push(`failed: ${request.url()}`));
+  page.on('response', (response) => {
+    if (response.status() >= 400) problems.push(`${response.status()}: ${response.url()}`);
+  });
+  page.on('console', (message) => {
+    if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) problems.push(`console: ${message.text()}`);
+  });
+  await page.goto(url);
+  return { page, problems };
+}
+
+/** Calls a function exported by a module that the server serves, with an argument that JSON can hold; answers what it resolves to. */
+export function callModule(page: Page, path: string, name: string, argument: unknown): Promise<unknown> {
+  // As text, because a dynamic import in a function would be rewritten for Node by the test runner.
+  return page.evaluate(`import(${JSON.stringify(path)}).then((m) => m[${JSON.stringify(name)}](${JSON.stringify(argument)}))`);
+}
+
+export interface BrowserSetup {
+  readonly browser: Browser;
+  /** Root of the server: /dist/, /node_modules/ and the folders given. */
+  readonly url: string;
+  /** Folder of the build. */
+  readonly dist: string;
+  close(): Promise<void>;
+}
+
+/** All of it: builds, serves and launches. For `beforeAll`; call `close` in `afterAll`. */
+export async function startBrowser(executablePath: string, folders: Readonly<Record<string, string>> = {}): Promise<BrowserSetup> {
+  const dist = await buildForBrowser();
+  const server = await serveFolders({ dist, ...folders });
+  const browser = await launchBrowser(executablePath);
+  return {
+    browser,
+    url: server.url,
+    dist,
+    close: async () => {
+      await browser.close();
+      await server.close();
+      await rm(dist, { recursive: true, force: true });
+    },
+  };
+}
