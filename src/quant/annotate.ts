@@ -1,6 +1,7 @@
 // Decides, before anything is changed, what becomes integer: nodes that run in int8, activations that get Q/DQ, weights, biases, values that share
 // a range. Facts about the maths come from the operator records, facts about kernels from the runtime; what stays float is said with its reason.
 // Nodes that only move or combine values are taken where both sides of them are integer already: a lone int8 Add between float nodes gains nothing.
+// An operand from a float node counts as integer where an integer product reads it too, as its Q/DQ is then there in any case.
 import type { Graph, Node, Value } from '../ir/graph.js';
 import { tensorTypeOf } from '../ir/model.js';
 import type { Tensor } from '../ir/tensor.js';
@@ -222,7 +223,8 @@ class Annotator {
       changed = false;
       for (const node of this.#others) {
         const data = this.#dataOf(node);
-        const before = data.some((v) => !v.isConstant) && data.every((v) => v.isConstant || this.#isInteger(v));
+        const before =
+          data.some((v) => this.#isInteger(v)) && data.every((v) => v.isConstant || this.#isInteger(v) || this.#feedsCompute(v));
         const after = this.#effectiveOutputs(node).some((v) => this.#feedsInteger(v));
         if (before && after) continue;
         this.#others.delete(node);
@@ -244,6 +246,14 @@ class Annotator {
       const compute = this.#compute.get(node);
       if (compute?.integer) return compute.weight === null || index === compute.data;
       return this.#others.has(node) && this.#dataOf(node).includes(value);
+    });
+  }
+
+  /** The value is quantized in any case, because an integer product reads it. */
+  #feedsCompute(value: Value): boolean {
+    return value.uses.some(({ node, index }) => {
+      const compute = this.#compute.get(node);
+      return (compute?.integer ?? false) && index === compute?.data;
     });
   }
 
