@@ -2,6 +2,7 @@
 // operators may be used. Hendrycks and Gimpel, "Gaussian Error Linear Units" (2016).
 
 import type { AttributeInput } from '../../ir/attribute.js';
+import { nodeRule } from '../../rewrite/node-rule.js';
 import { anyOf, matchAt, near, op, type Pattern, readOutside, scalar, scalarOf, value } from '../../rewrite/pattern.js';
 import { type Miss, miss, type Rule, type RuleContext, rule } from '../../rewrite/rule.js';
 import { dtypeOf } from './facts.js';
@@ -92,6 +93,25 @@ function notShared(match: Parameters<typeof readOutside>[0]): true | Miss {
   return other ? miss(`the result of ${other.label} is also read elsewhere`) : true;
 }
 
+/** clip(x, 0, h) / h, which is left of a hard sigmoid once its +3 went into a bias. */
+const clippedRamp: Rule = nodeRule({
+  name: 'fuse-clipped-ramp',
+  roots: ['Div', 'Mul'],
+  plan(node, ctx) {
+    const clip = node.input(0)?.producer;
+    const by = scalarOf(node.input(1));
+    if (!clip || clip.domain !== '' || clip.opType !== 'Clip' || by === undefined || !(by > 0)) return null;
+    const high = scalarOf(clip.input(2));
+    const unit = node.opType === 'Div' ? by : 1 / by;
+    if (scalarOf(clip.input(1)) !== 0 || high === undefined || !near(high, unit, 1e-6)) return null;
+    if (clip.output().readerCount > 1) return miss(`"${clip.output().name}" is also read elsewhere`);
+    const reason = usable(clip.input(0), { opType: 'HardSigmoid', since: 6 }, ctx);
+    if (reason) return reason;
+    const attributes = { alpha: { type: 'float', value: Math.fround(1 / unit) }, beta: { type: 'float', value: 0 } } as const;
+    return () => [ctx.b.op('HardSigmoid', [clip.input(0)], attributes)];
+  },
+});
+
 export const ACTIVATION_RULES: readonly Rule[] = [
   activation('fuse-gelu', ['Mul', 'Div'], gelu, { opType: 'Gelu', since: 20 }),
   activation('fuse-gelu-tanh', ['Mul', 'Div'], geluTanh, { opType: 'Gelu', since: 20, attributes: { approximate: 'tanh' } }),
@@ -101,6 +121,7 @@ export const ACTIVATION_RULES: readonly Rule[] = [
     since: 6,
     attributes: { alpha: { type: 'float', value: Math.fround(1 / 6) }, beta: { type: 'float', value: 0.5 } },
   }),
+  clippedRamp,
   activation('fuse-mish', ['Mul'], mish, { opType: 'Mish', since: 18 }),
 ];
 

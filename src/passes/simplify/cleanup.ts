@@ -58,8 +58,7 @@ function tensorOfAttribute(attribute: Attribute): Tensor | undefined {
 }
 
 /**
- * Makes constants of inputs that carry a default value. Before IR version 4 every initializer had to be listed as an input,
- * so nobody meant them to be fed; from version 4 on the listing is deliberate. Returns the names.
+ * Makes constants of inputs that carry a default value. Returns their names.
  */
 export function fixInputDefaults(model: Model): string[] {
   const fixed: string[] = [];

@@ -133,6 +133,7 @@ function keepsShape(kept: Value, other: Value, out: Value): boolean {
   if (sameShape(shapeOf(kept), shapeOf(out))) return true;
   const dims = constantOf(other)?.dims;
   const rank = rankOf(kept);
+  if (dims?.length === 0) return true;
   return dims !== undefined && rank !== undefined && dims.length <= rank && dims.every((d) => d === 1);
 }
 

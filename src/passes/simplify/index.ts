@@ -15,12 +15,15 @@ import { dedupeInitializers, mergeCommonSubexpressions, mergeEqualShapes } from 
 import { AFFINE_RULES } from './fold-affine.js';
 import { foldConstants, foldKnownValues, type Refused } from './fold-constants.js';
 import { PAD_RULES } from './fold-pad.js';
+import { SCALE_RULES } from './fold-scale.js';
 import { GEMM_RULES } from './gemm.js';
 import { IDENTITY_RULES } from './identity.js';
 import { inlineConstantIfs } from './inline-if.js';
+import { LAYOUT_RULES } from './layout.js';
 import { MERGE_RULES } from './merges.js';
 import { NORM_RULES } from './normalizations.js';
 import { RESHAPE_RULES } from './reshapes.js';
+import { readShapesFromInputs } from './shapes-from-inputs.js';
 import { upgradeOpset } from './upgrade/upgrade.js';
 
 /** Rounds after which the pass stops even if the last one changed something. */
@@ -53,8 +56,10 @@ export function simplifyRules(opts: Pick<SimplifyOptions, 'fuse' | 'contrib' | '
     ...IDENTITY_RULES,
     ...MERGE_RULES,
     ...RESHAPE_RULES,
+    ...LAYOUT_RULES,
     ...PAD_RULES,
     ...AFFINE_RULES,
+    ...SCALE_RULES,
     ...(opts.fuse ? [...NORM_RULES, ...ACTIVATION_RULES] : []),
     ...(opts.fuse && opts.contrib ? CONTRIB_ACTIVATION_RULES : []),
     ...GEMM_RULES,
@@ -89,7 +94,11 @@ async function simplifyModel(model: Model, opts: SimplifyOptions, ctx: PassConte
     for (const { value, reason } of result.kept) reasons.set(value.name, reason);
     folded += known + result.folded;
     edits += known + result.folded + inlineConstantIfs(model);
-    const twins = (await dedupeInitializers(model)) + mergeCommonSubexpressions(model) + mergeEqualShapes(model, report.values);
+    const twins =
+      (await dedupeInitializers(model)) +
+      mergeCommonSubexpressions(model) +
+      mergeEqualShapes(model, report.values) +
+      readShapesFromInputs(model, report.values);
     merged += twins;
     const applied = applyRules(model, rules, hooksOf(model, report.values, ctx));
     outcomes = mergeOutcomes(outcomes, applied);
@@ -114,7 +123,7 @@ async function simplifyModel(model: Model, opts: SimplifyOptions, ctx: PassConte
 /** What is done once, before the rounds. */
 function prepare(model: Model, opts: SimplifyOptions, ctx: PassContext): boolean {
   let changed = false;
-  if (opts.inputDefaults === 'constant' || (opts.inputDefaults === 'auto' && model.irVersion < 4)) {
+  if (opts.inputDefaults === 'constant' || (opts.inputDefaults === 'auto' && listsAllConstants(model))) {
     const fixed = fixInputDefaults(model);
     if (fixed.length > 0) {
       changed = true;
@@ -131,6 +140,14 @@ function prepare(model: Model, opts: SimplifyOptions, ctx: PassContext): boolean
     if (upgrade.to !== upgrade.from) changed = true;
   }
   return changed;
+}
+
+/**
+ * Before IR version 4 every initializer had to be listed as an input, and some exporters kept the habit: nobody meant those to be fed.
+ * A model that lists only some of them means it.
+ */
+function listsAllConstants(model: Model): boolean {
+  return model.irVersion < 4 || model.graph.initializers.every((v) => v.isGraphInput);
 }
 
 /** Types of new nodes are inferred where they are made; what is known of contents comes from the last inference of the whole model. */
