@@ -59,21 +59,22 @@ function headerLength(bytes: Uint8Array, file: string): number {
 /** Files of several members, as some compressors write them; a single member that comes here has failed its checks. */
 function gunzipMembers(bytes: Uint8Array, file: string): Uint8Array {
   const parts: Uint8Array[] = [];
-  let members = 0;
+  let more = 0;
   let total = 0;
   try {
     const stream = new Gunzip((chunk) => {
       parts.push(chunk);
       total += chunk.length;
     });
+    // Called for each member after the first.
     stream.onmember = () => {
-      members++;
+      more++;
     };
     stream.push(bytes, true);
   } catch (cause) {
     throw truncated(file, cause);
   }
-  if (members < 2) throw truncated(file);
+  if (more === 0) throw truncated(file);
   const out = new Uint8Array(total);
   let at = 0;
   for (const part of parts) {
