@@ -46,7 +46,7 @@ export function describeGraph(graph: Graph): Plain {
       metadata: entries(node.metadata),
       unknown: hex(node.unknown),
       inputs: node.inputs.map((v) => v && `${v.graph.name}/${v.name}`),
-      outputs: node.outputs.map((v) => v && v.name),
+      outputs: node.outputs.map((v) => v?.name),
       attributes: [...node.attributes].map(([name, a]) => [name, describeAttribute(a)]),
     })),
   };
