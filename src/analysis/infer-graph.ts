@@ -43,7 +43,8 @@ export class GraphInference {
   readonly #contents = new Map<Value, PartialValue | undefined>();
   /** Constants bound to the formal inputs of functions. */
   readonly #bound = new Map<Value, Tensor>();
-  readonly #bodies = new Map<Node, Graph>();
+  /** Bodies of called functions, typed for the call. */
+  readonly bodies = new Map<Node, Graph>();
   readonly #symbols = new Map<Node, Map<string, string>>();
   readonly #taken = new Set<string>();
   #opsets: ReadonlyMap<string, number>;
@@ -126,11 +127,11 @@ export class GraphInference {
   #call(node: Node, called: LocalFunction): Inferred[] {
     if (this.#functionDepth >= MAX_FUNCTION_DEPTH)
       throw shapeError(`function ${node.op}: expected at most ${MAX_FUNCTION_DEPTH} nested calls, got more`);
-    let body = this.#bodies.get(node);
+    let body = this.bodies.get(node);
     if (!body) {
       body = cloneGraph(called.graph);
       bindAttributes(body, node, called);
-      this.#bodies.set(node, body);
+      this.bodies.set(node, body);
     }
     const saved = { opsets: this.#opsets, prefix: this.#prefix };
     this.#opsets = called.opsets;

@@ -1,8 +1,8 @@
 // Shape inference over a whole model: sets the type of every value in place and follows the content of small integer tensors,
 // so that models with dynamic axes are inferred through their shape arithmetic. What the operators do is in ops/, the walk in infer-graph.ts.
 import { shapeError, usageError } from '../errors.js';
-import { substituteDim } from '../ir/dim.js';
-import type { Value } from '../ir/graph.js';
+import { dimSymbols, substituteDim } from '../ir/dim.js';
+import type { Graph, Node, Value } from '../ir/graph.js';
 import type { Model } from '../ir/model.js';
 import { type Dim, formatShape, type ValueType } from '../ir/type.js';
 import { walkGraphs } from '../ir/walk.js';
@@ -30,6 +30,8 @@ export interface ShapeReport {
   readonly conflicts: readonly TypeConflict[];
   /** Contents followed through shape arithmetic (constants themselves not listed). */
   readonly values: ReadonlyMap<Value, PartialValue>;
+  /** For each call of a local function a copy of its body, typed for that call. */
+  readonly bodies: ReadonlyMap<Node, Graph>;
 }
 
 /**
@@ -46,7 +48,7 @@ export function inferShapes(model: Model, options: ShapeOptions = {}): ShapeRepo
       else if (value.sparse) value.type ??= { kind: 'tensor', dtype: value.sparse.values.dtype, shape: value.sparse.dims };
     }
   }
-  for (const input of model.graph.inputs) if (!input.initializer) input.type = nameOpenDims(input);
+  for (const input of model.graph.inputs) if (!input.initializer) input.type = nameOpenDims(input, input.type);
   const walk = new GraphInference(model, options.strict ?? false);
   walk.run(model.graph);
   let inferred = 0;
@@ -57,7 +59,14 @@ export function inferShapes(model: Model, options: ShapeOptions = {}): ShapeRepo
       if (value.type) inferred++;
     }
   }
-  return { inferred, total, unknown: [...walk.unknown.values()], conflicts: [...walk.conflicts.values()], values: walk.values };
+  return {
+    inferred,
+    total,
+    unknown: [...walk.unknown.values()],
+    conflicts: [...walk.conflicts.values()],
+    values: walk.values,
+    bodies: walk.bodies,
+  };
 }
 
 /**
@@ -71,10 +80,17 @@ export function specializeShapes(
 ): ShapeReport {
   const inputShapes: Record<string, readonly number[]> = { ...options.inputShapes };
   const symbols: Record<string, number> = {};
+  const known = new Set(
+    model.graph.inputs.flatMap((v) => (v.type?.kind === 'tensor' ? (nameOpenDims(v, v.type).shape ?? []).flatMap(dimSymbols) : [])),
+  );
   for (const [name, given] of Object.entries(dims)) {
-    if (typeof given === 'number') symbols[name] = given;
-    else inputShapes[name] = given;
+    if (typeof given === 'number') {
+      if (!known.has(name))
+        throw usageError(`no symbolic dimension "${name}": expected one of ${[...known].map((s) => `"${s}"`).join(', ') || '(none)'}`);
+      symbols[name] = given;
+    } else inputShapes[name] = given;
   }
+  for (const input of model.graph.inputs) if (!input.initializer) input.type = nameOpenDims(input, input.type);
   substituteEverywhere(model, symbols);
   return inferShapes(model, { ...options, inputShapes });
 }
@@ -88,8 +104,9 @@ function forgetTypes(model: Model): void {
   }
 }
 
-function nameOpenDims(input: Value): ValueType | undefined {
-  const type = canonicalType(input.type);
+/** Canonical type of an input, with symbols for the dimensions that the file leaves open. */
+function nameOpenDims<T extends ValueType | undefined>(input: Value, given: T): T {
+  const type = canonicalType(given) as T;
   if (type?.kind !== 'tensor' || type.shape === null) return type;
   return { ...type, shape: type.shape.map((d, axis) => d ?? `unk_${input.name.replace(/[^\p{L}\p{N}_.]/gu, '_')}_${axis}`) };
 }

@@ -8,17 +8,17 @@ import type { InferContext, Inferred, OpRecord } from './op.js';
 /** Rounds after which a carried type must have settled: each only loses knowledge, a dimension or a rank at a time. */
 const MAX_ROUNDS = 8;
 
+/** A branch that is certainly not taken is left alone: its shapes may contradict the condition. */
 function inferIf(ctx: InferContext): Inferred[] {
-  const branches = ['then_branch', 'else_branch'].map((name) => {
+  const decided = ctx.value(0)?.items[0];
+  const branch = (name: string) => {
     const graph = ctx.node.subgraph(name);
     return graph ? ctx.subgraph(graph, []) : [];
-  });
-  const [yes, no] = [branches[0]!, branches[1]!];
-  const decided = ctx.value(0)?.items[0];
-  return Array.from({ length: ctx.outputCount }, (_, i) => {
-    if (typeof decided === 'number') return { type: decided ? yes[i] : no[i] };
-    return { type: joinTypes(yes[i], no[i]) };
-  });
+  };
+  if (typeof decided === 'number') return branch(decided ? 'then_branch' : 'else_branch').map((type) => ({ type }));
+  const yes = branch('then_branch');
+  const no = branch('else_branch');
+  return Array.from({ length: ctx.outputCount }, (_, i) => ({ type: joinTypes(yes[i], no[i]) }));
 }
 
 /** Runs a body until the types it carries from one iteration to the next stay the same. */
