@@ -1,0 +1,68 @@
+// The public API of Pare's core: everything here runs in Node, a browser tab or a worker. A test pins this list.
+
+export { type CompareOptions, type Comparison, compareSessions, compareSources } from './analysis/compare.js';
+export { type CostOptions, type ModelCost, modelCost, type NodeCost } from './analysis/cost.js';
+export { DifferenceAccumulator, type OutputDifference } from './analysis/difference.js';
+export { bytesByDtype, constantBytes, constantsOf, countNodes, countParams } from './analysis/facts.js';
+export { compareLayers, type LayerComparison, type LayerOptions } from './analysis/layers.js';
+export { compressionPotential, type Potential } from './analysis/potential.js';
+export { inferShapes, type ShapeOptions, type ShapeReport, specializeShapes } from './analysis/shapes.js';
+export { type TensorStats, tensorStats } from './analysis/tensor-stats.js';
+export { arraysDataset } from './data/arrays.js';
+export type { Batch, Dataset, IndexedDataset } from './data/dataset.js';
+export { concatDatasets, indexedDataset, limitDataset, shuffleDataset, subsetDataset, tensorDataset } from './data/indexed.js';
+export type { Metric, MetricAccumulator, MetricBatch } from './data/metric.js';
+export { defaultMetric, evaluateMetric, evaluateMetrics, METRICS, metricNamed } from './data/metrics.js';
+export { encodeNpz, readNpz } from './data/npz.js';
+export { randomDataset } from './data/random.js';
+export { type ErrorKind, type ErrorPlace, PareError } from './errors.js';
+export { type Attribute, type AttributeInput, attributeOf } from './ir/attribute.js';
+export { Builder, buildModel, DEFAULT_OPSET } from './ir/builder.js';
+export { DTYPES, type DType } from './ir/dtype.js';
+export { Graph, Node, type NodeSpec, type Use, Value } from './ir/graph.js';
+export { type LocalFunction, Model } from './ir/model.js';
+export { BlobSource, type ByteSource, MemorySource } from './ir/source.js';
+export { Tensor, type TypedArray } from './ir/tensor.js';
+export { parseModel, printModel } from './ir/text.js';
+export { type Dim, formatShape, formatType, type Shape, type TensorType, tensorType, type ValueType } from './ir/type.js';
+export { verifyModel } from './ir/verify.js';
+export { cloneModel, walkGraphs, walkNodes } from './ir/walk.js';
+export { type DecodeOptions, decodeModel, decodeModelBlob } from './onnx/decode.js';
+export { type EncodedModel, type EncodeOptions, encodeModel, encodeModelAsync } from './onnx/encode.js';
+export type { OpRecord } from './ops/op.js';
+export { ALL_OPS, opRecord } from './ops/registry.js';
+export {
+  type BoundPass,
+  definePass,
+  type Pass,
+  type PassContext,
+  type PassDefinition,
+  type Progress,
+  type Skipped,
+  type Warning,
+} from './pass/define.js';
+export { type PassEnvironment, type PassResult, runPasses } from './pass/manager.js';
+export type { LatencyPair, ModelFacts, PassRecord, Quality, RunRecord } from './pass/record.js';
+export { toBf16 } from './passes/precision/bf16.js';
+export { toFp16 } from './passes/precision/fp16.js';
+export { quantizeDynamic } from './passes/quantize/dynamic.js';
+export { quantizeStatic } from './passes/quantize/static.js';
+export { quantizeWeights } from './passes/quantize/weights.js';
+export { simplify } from './passes/simplify/index.js';
+export { type CompareTwoOptions, compareTwo, type ModelComparison } from './recipe/compare.js';
+export { type PipelineOptions, runPipeline } from './recipe/pipeline.js';
+export { type ModelProfile, type ProfileOptions, profileModel } from './recipe/profile.js';
+export { type Budget, checkBudget, qualityDrop } from './recipe/quality.js';
+export type { InputModel, Stage, StagedModel } from './recipe/staging.js';
+export { renderComparisonReport } from './report/comparison.js';
+export { renderReport } from './report/html.js';
+export { renderProfileReport } from './report/profile.js';
+export { type Match, type Miss, miss, type Rule, type RuleContext, rule } from './rewrite/rule.js';
+export { runBatches } from './runtime/batches.js';
+export type { Device, Engine, ModelSource, NodeTime, Session, SessionOptions } from './runtime/engine.js';
+export { evaluateConstants } from './runtime/evaluate.js';
+export { findFeeds, randomFeeds } from './runtime/inputs.js';
+export { compareLatency, type LatencyStats, measureLatency, measureThroughput } from './runtime/latency.js';
+export { openSession } from './runtime/session.js';
+export { Rng } from './util/rng.js';
+export { VERSION } from './util/version.js';

@@ -6,8 +6,8 @@ import type { Metric } from '../data/metric.js';
 import { dataError, usageError } from '../errors.js';
 import type { Model } from '../ir/model.js';
 import { openDataset } from '../node/data.js';
-import { loadMetric } from '../node/data-metric.js';
 import { lazyNodeEngine } from '../node/lazy-engine.js';
+import { metricByName } from '../node/metrics.js';
 import type { Engine, SessionOptions } from '../runtime/engine.js';
 import { ProgressLine } from './render/progress.js';
 import type { CommonFlags, DataFlags } from './shared-options.js';
@@ -78,7 +78,7 @@ export async function openValidation(
 /** The metric named by `--metric`; undefined where none was named. Throws E_USAGE for an unknown one, E_DATA where it needs labels that are not there. */
 export async function openMetric(name: string | undefined, data: Dataset): Promise<Metric | undefined> {
   if (name === undefined) return undefined;
-  const metric = await loadMetric(name);
+  const metric = await metricByName(name);
   if (metric.needs === 'labels' && !data.hasLabels) {
     throw dataError(`metric ${name} needs labels, but data "${data.name}" has none`, {
       hint: 'name the labels with --labels or --label, or use agreement, cosine or kl, which compare with the original model',

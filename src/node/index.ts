@@ -1,0 +1,10 @@
+// What Pare adds in Node: files, the onnxruntime-node engine, data sets from disk, memory measurement.
+
+export { type DataOptions, openDataset } from './data.js';
+export { nodeEngine } from './engine.js';
+export { FileSource, readModel, sha256File, type WriteOptions, type WrittenModel, writeFileAtomic, writeModel } from './files.js';
+export { openInput } from './input.js';
+export { lazyNodeEngine } from './lazy-engine.js';
+export { measurePeakMemory } from './memory.js';
+export { metricByName } from './metrics.js';
+export { stageBeside } from './staging.js';
