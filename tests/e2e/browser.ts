@@ -1,7 +1,7 @@
 // A real browser for tests: finds Chromium, builds the package into a temporary folder, serves it with its dependencies under one import map
 // (nothing bundled), and opens pages. Tests skip where there is no Chromium; PARE_CHROMIUM names one that is not where it usually is.
 import { execFile } from 'node:child_process';
-import { createReadStream, existsSync, mkdtempSync, statSync } from 'node:fs';
+import { createReadStream, existsSync, mkdtempSync, readFileSync, statSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -63,20 +63,61 @@ export async function buildForBrowser(): Promise<string> {
   return folder;
 }
 
+/** Dependencies that only Node can load. */
+const NODE_ONLY = new Set(['onnxruntime-node', 'sharp', 'commander']);
+
+interface Manifest {
+  readonly exports?: unknown;
+  readonly module?: string;
+  readonly main?: string;
+  readonly dependencies?: Readonly<Record<string, string>>;
+}
+
+function readManifest(folder: string): Manifest {
+  return JSON.parse(readFileSync(join(ROOT, folder, 'package.json'), 'utf8')) as Manifest;
+}
+
+/** The file that a browser imports of a package, by its `exports`. */
+function browserEntry(name: string, manifest: Manifest): string {
+  const pick = (entry: unknown): string | undefined => {
+    if (typeof entry === 'string') return entry;
+    if (typeof entry !== 'object' || entry === null) return undefined;
+    const conditions = entry as Readonly<Record<string, unknown>>;
+    for (const condition of ['.', 'browser', 'import', 'default']) {
+      const found = pick(conditions[condition]);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  };
+  const file = pick(manifest.exports) ?? manifest.module ?? manifest.main ?? 'index.js';
+  return `/node_modules/${name}/${file.replace(/^\.\//, '')}`;
+}
+
+/** Entries of a package's dependencies and theirs. */
+function addEntries(manifest: Manifest, into: Record<string, string>): void {
+  for (const name of Object.keys(manifest.dependencies ?? {})) {
+    if (NODE_ONLY.has(name) || into[name] !== undefined) continue;
+    const dependency = readManifest(join('node_modules', name));
+    into[name] = browserEntry(name, dependency);
+    addEntries(dependency, into);
+  }
+}
+
 /** What a page resolves bare imports to. Modules of the build are imported by path: `pare/onnx/decode.js`. */
-export const IMPORT_MAP = {
-  imports: {
-    pare: '/dist/index.js',
-    'pare/web': '/dist/web/index.js',
-    'pare/': '/dist/',
-    zod: '/node_modules/zod/index.js',
-    fflate: '/node_modules/fflate/esm/browser.js',
-    '@huggingface/tokenizers': '/node_modules/@huggingface/tokenizers/dist/tokenizers.mjs',
-    'onnxruntime-common': '/node_modules/onnxruntime-common/dist/esm/index.js',
-    'onnxruntime-web': '/node_modules/onnxruntime-web/dist/ort.wasm.min.mjs',
-    'onnxruntime-web/webgpu': '/node_modules/onnxruntime-web/dist/ort.webgpu.min.mjs',
-  },
-};
+export function importMap(): { readonly imports: Readonly<Record<string, string>> } {
+  const dependencies: Record<string, string> = {};
+  addEntries(readManifest('.'), dependencies);
+  return {
+    imports: {
+      ...dependencies,
+      pare: '/dist/index.js',
+      'pare/web': '/dist/web/index.js',
+      'pare/': '/dist/',
+      'onnxruntime-web': '/node_modules/onnxruntime-web/dist/ort.wasm.min.mjs',
+      'onnxruntime-web/webgpu': '/node_modules/onnxruntime-web/dist/ort.webgpu.min.mjs',
+    },
+  };
+}
 
 const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
@@ -91,8 +132,8 @@ export interface TestServer {
   close(): Promise<void>;
 }
 
-const PAGE = `<!doctype html><meta charset="utf-8"><title>test</title><link rel="icon" href="data:,">
-<script type="importmap">${JSON.stringify(IMPORT_MAP)}</script>`;
+const page = () => `<!doctype html><meta charset="utf-8"><title>test</title><link rel="icon" href="data:,">
+<script type="importmap">${JSON.stringify(importMap())}</script>`;
 
 /**
  * Serves folders by the first part of the path (`{ dist: '/tmp/x' }` under /dist/), node_modules among them, and an empty page with the import map
@@ -108,7 +149,7 @@ export async function serveFolders(folders: Readonly<Record<string, string>>): P
     };
     const path = decodeURIComponent(new URL(request.url ?? '/', 'http://localhost').pathname);
     if (path === '/') {
-      response.writeHead(200, { ...headers, 'Content-Type': 'text/html; charset=utf-8' }).end(PAGE);
+      response.writeHead(200, { ...headers, 'Content-Type': 'text/html; charset=utf-8' }).end(page());
       return;
     }
     const [first = '', ...rest] = path.slice(1).split('/');
