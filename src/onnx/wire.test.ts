@@ -82,10 +82,10 @@ describe('wire format', () => {
   it('writes nested messages whose lengths take several bytes, with references at the right place', () => {
     type Tree = { bytes: Uint8Array; children: Tree[] };
     const long = new Uint8Array(INLINE_BYTES + 1).fill(7);
-    const tree = fc.memo<Tree>((depth) =>
+    const tree: (depth?: number) => fc.Arbitrary<Tree> = fc.memo<Tree>((depth) =>
       fc.record({
         bytes: fc.oneof(fc.uint8Array({ maxLength: 200 }), fc.constant(long)),
-        children: depth <= 1 ? fc.constant([]) : fc.array(tree(), { maxLength: 3 }),
+        children: depth <= 1 ? fc.constant<Tree[]>([]) : fc.array(tree(), { maxLength: 3 }),
       }),
     );
     const plain = (t: Tree): unknown => [t.bytes.length, t.bytes[0], t.children.map(plain)];
