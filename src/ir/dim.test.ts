@@ -115,6 +115,8 @@ test('examples', () => {
   expect(mulDims('sequence length', 2)).toBe('2*{sequence length}');
   expect(maxDims('a', maxDims('b', 'a'))).toBe('max(a,b)');
   expect(maxDims('a', addDims('a', 2))).toBe('a+2');
+  expect(maxDims(minDims(128, 'a'), 'a'), 'absorbed').toBe('a');
+  expect(minDims('a', maxDims('a', 'b')), 'absorbed').toBe('a');
   expect(minDims('a', Number.MAX_SAFE_INTEGER)).toBe('a');
   expect(equalDims('a', addDims('a', 1))).toBe(false);
   expect(equalDims('a', 'b')).toBeUndefined();

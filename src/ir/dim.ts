@@ -304,13 +304,21 @@ function extremum(kind: 'max' | 'min', p: Poly, q: Poly): Poly {
   });
   const kept: Poly[] = [];
   for (const c of candidates) {
-    const loses = (x: Poly, y: Poly) => isNonNegative(kind === 'max' ? sum(y, x, -1) : sum(x, y, -1));
+    const loses = (x: Poly, y: Poly) => isNonNegative(kind === 'max' ? sum(y, x, -1) : sum(x, y, -1)) || isAbsorbed(kind, x, y);
     if (kept.some((k) => loses(c, k))) continue;
     for (let i = kept.length - 1; i >= 0; i--) if (loses(kept[i]!, c)) kept.splice(i, 1);
     kept.push(c);
   }
   if (kept.length === 1) return kept[0]!;
   return ofAtom(extremumAtom(kind, kept));
+}
+
+/** max(min(a,y),y) = y and min(max(a,y),y) = y: whether `x` is such an inner extremum over `y`. */
+function isAbsorbed(kind: 'max' | 'min', x: Poly, y: Poly): boolean {
+  const atom = x.size === 1 ? [...x.values()][0] : undefined;
+  const only = atom?.coefficient === 1 && atom.atoms.length === 1 ? atom.atoms[0] : undefined;
+  if (only?.kind !== (kind === 'max' ? 'min' : 'max')) return false;
+  return only.of.some((member) => sum(member, y, -1).size === 0);
 }
 
 function floorAtom(over: Poly, by: Poly): Atom {

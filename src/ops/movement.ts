@@ -192,9 +192,9 @@ const tile: OpRecord = {
   axes: (node, inputs) => {
     const shape = inputs[0];
     const repeats = constantNumbers(node, 1);
-    if (!shape || repeats?.length !== shape.length || 2 * shape.length > 52) return 'opaque';
+    if (!shape || repeats?.length !== shape.length) return 'opaque';
     const terms = letters(shape.length);
-    return axesText([terms, ...ignored(node)], [terms.map((t, i) => (repeats[i] === 1 ? t : `(${letter(shape.length + i)}${t})`))]);
+    return axesText([terms, ...ignored(node)], [terms.map((t, i) => (repeats[i] === 1 ? t : `(.${t})`))]);
   },
 };
 
@@ -216,29 +216,35 @@ function padItems(ctx: InferContext, rank: number): { begins: Dim[]; ends: Dim[]
   return { begins, ends };
 }
 
-/** Axes of a Pad that stay as they are, as far as constants tell; undefined where they do not. */
-export function unpaddedAxes(node: Node, rank: number): boolean[] | undefined {
+/** Begins and ends of a Pad by axis, as far as constants tell. */
+export function constantPads(node: Node, rank: number): { begins: number[]; ends: number[] } | undefined {
   const pads = node.ints('pads') ?? attributeOrInput(node, 'paddings', 1);
   const axes = node.input(3) ? constantNumbers(node, 3) : Array.from({ length: rank }, (_, i) => i);
   if (pads === undefined || axes === undefined || pads.length !== 2 * axes.length) return undefined;
-  const still = new Array<boolean>(rank).fill(true);
+  const begins = new Array<number>(rank).fill(0);
+  const ends = new Array<number>(rank).fill(0);
   axes.forEach((a, i) => {
-    still[a < 0 ? a + rank : a] = pads[i] === 0 && pads[axes.length + i] === 0;
+    begins[a < 0 ? a + rank : a] = pads[i]!;
+    ends[a < 0 ? a + rank : a] = pads[axes.length + i]!;
   });
-  return still;
+  return { begins, ends };
 }
 
-/** Axes of input and output that are certainly the same: known pads of zero, or dimensions that inference found equal. */
+/** What is added is a fixed part beside the input's axis; a mode that copies the input, or a crop, ties the axis down. */
 function padAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
-  const shape = inputs[0];
-  if (!shape) return 'opaque';
-  const still = unpaddedAxes(node, shape.length);
-  if (still === undefined) return 'opaque';
-  return sameAxesBut(
-    node,
-    inputs,
-    still.flatMap((s, i) => (s ? [] : [i])),
-  );
+  const rank = inputs[0]?.length;
+  const pads = rank === undefined ? undefined : constantPads(node, rank);
+  if (rank === undefined || pads === undefined) return 'opaque';
+  const source = letters(rank);
+  const target = source.slice();
+  for (let i = 0; i < rank; i++) {
+    const [begin, end] = [pads.begins[i]!, pads.ends[i]!];
+    if (begin === 0 && end === 0) continue;
+    const grows = node.string('mode', 'constant') === 'constant' && begin >= 0 && end >= 0;
+    target[i] = grows ? `(${begin > 0 ? '.+' : ''}${letter(i)}${end > 0 ? '+.' : ''})` : '.';
+    if (!grows) source[i] = '.';
+  }
+  return axesText([source, ...ignored(node)], [target]);
 }
 
 /** A padding value other than zero may lie outside the data's range. */
@@ -296,10 +302,10 @@ const centerCropPad: OpRecord = {
 
 // ---- blocks of channels and pixels ----
 
-/** n (xyc) h w <-> n c (hx) (wy); the block axes x and y lie outside the channels in mode DCR, inside in CRD. */
+/** Channels and pixels are free, the blocks are not; they lie outside the channels in mode DCR, inside in CRD. */
 function blockAxes(node: Node, toSpace: boolean): Axes {
-  const depth = node.string('mode', 'DCR') === 'CRD' ? ['n', '(cxy)', 'h', 'w'] : ['n', '(xyc)', 'h', 'w'];
-  const space = ['n', 'c', '(hx)', '(wy)'];
+  const depth = ['n', node.string('mode', 'DCR') === 'CRD' ? '(c..)' : '(..c)', 'h', 'w'];
+  const space = ['n', 'c', '(h.)', '(w.)'];
   return toSpace ? axesText([depth], [space]) : axesText([space], [depth]);
 }
 

@@ -3,7 +3,7 @@
 import { addDims, ceilDivDims, equalDims, maxDims, minDims, subDims } from '../ir/dim.js';
 import type { Node } from '../ir/graph.js';
 import { type Dim, formatShape, isStatic, type Shape } from '../ir/type.js';
-import { outputShape, sameAxesBut } from './axes-text.js';
+import { axesText, ignored, letters, outputShape } from './axes-text.js';
 import { attributeOrInput, constantNumbers } from './constant-input.js';
 import { integersOf, normalizeAxis, tensorResult } from './infer-helpers.js';
 import type { Axes, InferContext, OpRecord, PartialValue } from './op.js';
@@ -111,21 +111,36 @@ function slicedValue(value: PartialValue | undefined, out: Shape, r: Ranges): Pa
   return partialOf(value.dtype, items.dims, items.items);
 }
 
-/** Sliced axes must stay whole; a slice that takes everything in order leaves its axis free. */
+/**
+ * A slice that takes everything in order leaves its axis free; one without steps cuts fixed parts off it (`(.+a+.)` to `a`), as far
+ * as constants and inferred shapes tell; all others tie the axis down.
+ */
 function sliceAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   const shape = inputs[0];
   if (!shape) return 'opaque';
-  const count = attributeOrInput(node, 'starts', 1)?.length ?? shape.length;
-  const axes = node.input(3)
-    ? constantNumbers(node, 3)
-    : (node.ints('axes') ?? Array.from({ length: Math.min(count, shape.length) }, (_, i) => i));
+  const rank = shape.length;
+  const starts = attributeOrInput(node, 'starts', 1);
+  const count = Math.min(starts?.length ?? rank, rank);
+  const axes = node.input(3) ? constantNumbers(node, 3) : (node.ints('axes') ?? Array.from({ length: count }, (_, i) => i));
   if (axes === undefined) return 'opaque';
   const out = outputShape(node);
   const steps = node.input(4) ? constantNumbers(node, 4) : axes.map(() => 1);
-  const cut = axes
-    .map((a) => (a < 0 ? a + shape.length : a))
-    .filter((a, i) => steps?.[i] !== 1 || !out || equalDims(shape[a] ?? null, out[a] ?? null) !== true);
-  return sameAxesBut(node, inputs, cut);
+  const target = letters(rank);
+  const source = target.slice();
+  for (const [i, given] of axes.entries()) {
+    const axis = given < 0 ? given + rank : given;
+    const [from, to] = [shape[axis] ?? null, out?.[axis] ?? null];
+    if (steps?.[i] === 1 && equalDims(from, to) === true) continue;
+    const start = starts?.[i];
+    if (steps?.[i] === 1 && typeof from === 'number' && typeof to === 'number' && start !== undefined) {
+      const begin = firstIndex(from, start, 1);
+      source[axis] = `(${begin > 0 ? '.+' : ''}${target[axis]}${begin + to < from ? '+.' : ''})`;
+    } else {
+      source[axis] = '.';
+      target[axis] = '.';
+    }
+  }
+  return axesText([source, ...ignored(node)], [target]);
 }
 
 export const SLICE_OPS: readonly OpRecord[] = [
