@@ -1,11 +1,16 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { PareError } from '../errors.js';
 import { buildModel } from '../ir/builder.js';
 import type { DType } from '../ir/dtype.js';
 import { Tensor } from '../ir/tensor.js';
 import { encodeModel } from '../onnx/encode.js';
+import type { Session } from '../runtime/engine.js';
 import { openSession } from '../runtime/session.js';
 import { nodeEngine } from './engine.js';
+import { measurePeakMemory } from './memory.js';
 
 /** y = x, in a form that has a kernel for every type. */
 function passThrough(dtype: DType) {
@@ -100,5 +105,160 @@ describe('openSession', () => {
     const unknown = await failure(() => openSession(session as never, model, { outputs: ['nope'] }));
     expect(unknown.code).toBe('E_USAGE');
     await session.release();
+  });
+});
+
+describe('errors', () => {
+  it('names unknown inputs and outputs and wrong types before the runtime is asked', async () => {
+    const session = await (await nodeEngine()).load({ bytes: encodeModel(passThrough('float')).bytes });
+    const x = Tensor.from('float', [1], [1]);
+    const run = (feeds: Record<string, Tensor>, fetches?: string[]) => failure(() => session.run(feeds, fetches));
+    expect((await run({ x, z: x })).message).toBe('unknown inputs "z": expected "x"');
+    expect((await run({ x: Tensor.from('int32', [1], [1]) })).message).toBe('input "x": expected float, got int32');
+    expect((await run({ x }, ['q'])).message).toBe('unknown output "q": expected one of "y"');
+    expect((await run({})).message).toContain("input 'x' is missing");
+    await session.release();
+    await session.release();
+    expect((await run({ x })).message).toContain('released');
+  });
+
+  it('keeps the name of the node that failed, and its words', async () => {
+    const model = buildModel('fail', (b) => {
+      b.output(b.op('Reshape', [b.input('x', 'float', ['n']), b.input('s', 'int64', ['k'])], {}, { name: 'my_reshape' }), 'y');
+    });
+    const session = await openSession(await nodeEngine(), model);
+    const error = await failure(() => session.run({ x: Tensor.from('float', [3], [1, 2, 3]), s: Tensor.from('int64', [2], [2, 2]) }));
+    expect(error).toMatchObject({ code: 'E_RUNTIME', place: { node: 'my_reshape' } });
+    expect(error.message).toContain('Input shape:{3}, requested shape:{2,2}');
+    expect(error.message).not.toContain('onnxruntime_src');
+    await session.release();
+  });
+
+  it('refuses to read types that would end the process', async () => {
+    const model = buildModel('int4', (b) => {
+      const y = b.op('Cast', [b.input('x', 'float', [3])], { to: 22 });
+      y.type = { kind: 'tensor', dtype: 'int4', shape: [3] };
+      b.output(y, 'y');
+    });
+    const session = await (await nodeEngine()).load({ bytes: encodeModel(model).bytes });
+    const error = await failure(() => session.run({ x: Tensor.from('float', [3], [1, 2, 3]) }));
+    expect(error).toMatchObject({ code: 'E_UNSUPPORTED', place: { value: 'y' } });
+    await session.release();
+  });
+
+  it('reads the tensors of a model that also has other outputs', async () => {
+    const model = buildModel('sequence', (b) => {
+      const x = b.input('x', 'float', [4]);
+      const parts = b.op('SplitToSequence', [x], { axis: 0 });
+      parts.type = { kind: 'sequence', element: { kind: 'tensor', dtype: 'float', shape: null } };
+      b.output(parts, 'parts');
+      b.output(b.op('SequenceLength', [parts]), 'count');
+    });
+    const session = await openSession(await nodeEngine(), model);
+    const x = Tensor.from('float', [4], [1, 2, 3, 4]);
+    expect([...(await session.run({ x })).count!.numbers()]).toEqual([4]);
+    expect((await failure(() => session.run({ x }, ['parts']))).code).toBe('E_UNSUPPORTED');
+    await session.release();
+  });
+
+  it('says what is missing where a device is not there', async () => {
+    const engine = await nodeEngine();
+    const model = passThrough('float');
+    for (const device of ['cuda', 'webgpu'] as const) {
+      if (!engine.devices.includes(device)) continue;
+      const session = await openSession(engine, model, { device }).catch((e: unknown) => e);
+      if (!(session instanceof PareError)) {
+        await (session as Session).release();
+        continue;
+      }
+      expect(session.code).toBe('E_RUNTIME');
+      expect(session.hint).toMatch(device === 'cuda' ? /CUDA/ : /GPU/);
+    }
+    expect((await failure(() => openSession(engine, model, { device: 'wasm' }))).code).toBe('E_UNSUPPORTED');
+  });
+
+  it('names operators that no runtime knows', async () => {
+    const model = buildModel(
+      'custom',
+      (b) => {
+        b.output(b.op('Magic', [b.input('x', 'float', [1])], {}, { domain: 'nowhere', name: 'wand' }), 'y');
+      },
+      { opsets: { nowhere: 1 } },
+    );
+    const error = await failure(async () => openSession(await nodeEngine(), model));
+    expect(error).toMatchObject({ code: 'E_RUNTIME', message: expect.stringContaining('nowhere:Magic') });
+    expect(error.hint).toContain('extension');
+  });
+
+  it('profiles only once, and only where asked', async () => {
+    const session = await openSession(await nodeEngine(), passThrough('float'), { profile: true });
+    await session.run({ x: Tensor.from('float', [1], [1]) });
+    await session.endProfiling();
+    expect((await failure(() => session.endProfiling())).message).toContain('ended already');
+    await session.release();
+    const plain = await openSession(await nodeEngine(), passThrough('float'));
+    expect((await failure(() => plain.endProfiling())).code).toBe('E_UNSUPPORTED');
+    await plain.release();
+  });
+});
+
+describe('results and options', () => {
+  it('results stay what they were after further runs and after release', async () => {
+    const session = await (await nodeEngine()).load({ bytes: encodeModel(passThrough('float')).bytes });
+    const { y } = await session.run({ x: Tensor.from('float', [2], [1, 2]) });
+    await session.run({ x: Tensor.from('float', [2], [3, 4]) });
+    await session.release();
+    expect([...y!.numbers()]).toEqual([1, 2]);
+  });
+
+  it('feeds views at odd offsets and tensors without elements', async () => {
+    const session = await (await nodeEngine()).load({ bytes: encodeModel(passThrough('float')).bytes });
+    const buffer = new Uint8Array(13);
+    buffer.set(new Uint8Array(Float32Array.of(1, 2, 3).buffer), 1);
+    const odd = await session.run({ x: new Tensor('float', [3], buffer.subarray(1)) });
+    expect([...odd.y!.numbers()]).toEqual([1, 2, 3]);
+    expect((await session.run({ x: Tensor.from('float', [0], []) })).y!.dims).toEqual([0]);
+    await session.release();
+  });
+
+  it('takes configuration entries flat or nested', async () => {
+    const engine = await nodeEngine();
+    const model = passThrough('float');
+    for (const extra of [{ 'session.disable_prepacking': '1' }, { session: { disable_prepacking: true } }]) {
+      const session = await openSession(engine, model, { extra, threads: 1, optimization: 'disabled', frugal: true });
+      await session.release();
+    }
+  });
+});
+
+describe('measurePeakMemory', () => {
+  it('sees the weights of the model, not those of the process that asks', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'pare-test-'));
+    try {
+      const path = join(folder, 'm.onnx');
+      const width = 2048;
+      const model = buildModel('big', (b) => {
+        b.output(
+          b.op('MatMul', [
+            b.input('x', 'float', [1, width]),
+            b.constant('w', Tensor.of('float', [width, width], new Float32Array(width * width).fill(0.5))),
+          ]),
+          'y',
+        );
+      });
+      writeFileSync(path, encodeModel(model).bytes);
+      const ballast = new Float64Array(2 ** 25).fill(1);
+      const memory = await measurePeakMemory(path, { x: Tensor.of('float', [1, width], new Float32Array(width)) }, { threads: 1 });
+      expect(ballast.length).toBe(2 ** 25);
+      const weights = width * width * 4;
+      expect(memory.modelBytes).toBeGreaterThan(weights);
+      expect(memory.modelBytes).toBeLessThan(6 * weights);
+      expect(memory.baselineBytes).toBeLessThan(200 * 2 ** 20);
+      expect(memory.peakBytes).toBeGreaterThanOrEqual(memory.loadedBytes);
+      const missing = await failure(() => measurePeakMemory(join(folder, 'none.onnx'), {}));
+      expect(missing).toMatchObject({ code: 'E_RUNTIME', place: { file: join(folder, 'none.onnx') } });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });
