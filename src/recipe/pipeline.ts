@@ -3,20 +3,23 @@
 import { modelCost } from '../analysis/cost.js';
 import { bytesByDtype, constantsOf, countNodes, countParams } from '../analysis/facts.js';
 import { compareLayers, type LayerComparison } from '../analysis/layers.js';
+import { inferShapes } from '../analysis/shapes.js';
 import { type TensorStats, tensorStats } from '../analysis/tensor-stats.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Metric } from '../data/metric.js';
 import { defaultMetric } from '../data/metrics.js';
-import { bugError, nothingToDoError, qualityError } from '../errors.js';
+import { bugError, nothingToDoError, PareError, qualityError } from '../errors.js';
 import type { Model } from '../ir/model.js';
+import { cloneModel } from '../ir/walk.js';
 import type { BoundPass, Progress, Warning } from '../pass/define.js';
 import { runPasses } from '../pass/manager.js';
 import type { ModelFacts, PassRecord, RunRecord } from '../pass/record.js';
 import type { Engine, SessionOptions } from '../runtime/engine.js';
 import { VERSION } from '../util/version.js';
 import { compareTwo } from './compare.js';
-import { type Budget, checkBudget } from './quality.js';
+import { type Budget, checkBudget, collapseWarning } from './quality.js';
 import type { InputModel, Stage, StagedModel } from './staging.js';
+import { checkSupported } from './supported.js';
 
 export interface PipelineOptions {
   readonly command: string;
@@ -58,6 +61,7 @@ const MAX_TENSORS = 40;
 export async function runPipeline(options: PipelineOptions): Promise<RunRecord> {
   const start = performance.now();
   const { input, engine } = options;
+  checkSupported(input.model);
   const { model, records, changed } = await runPasses(input.model, options.passes, {
     engine,
     ...(options.seed === undefined ? {} : { seed: options.seed }),
@@ -80,8 +84,7 @@ export async function runPipeline(options: PipelineOptions): Promise<RunRecord> 
         message: `the result is larger than the input: ${staged.bytes} against ${input.bytes} bytes`,
         fix: growthReason(records),
       });
-    if (options.verify)
-      checkBudget(options.budget ?? {}, { quality: checked.quality, bytes: staged.bytes, latencyMs: checked.latency?.after_ms ?? null });
+    checkBudget(options.budget ?? {}, { quality: checked.quality, bytes: staged.bytes, latencyMs: checked.latency?.after_ms ?? null });
     const tensors = options.details ? { before: await statsOf(input.model), after: await statsOf(model) } : { before: [], after: [] };
     const [path] = await staged.commit();
     return {
@@ -146,7 +149,7 @@ async function verify(options: PipelineOptions, model: Model, staged: StagedMode
       hint: 'find the layer with `pare compare --per-layer` and keep it in float with --exclude',
     });
   }
-  const warnings = [...compared.warnings];
+  const warnings = [...compared.warnings, ...collapseWarning(compared.quality)];
   const { latency } = compared;
   if (latency && latency.ratio > NOTICEABLY_SLOWER) {
     warnings.push({
@@ -156,7 +159,7 @@ async function verify(options: PipelineOptions, model: Model, staged: StagedMode
   }
   const layers =
     options.details && !compared.oneAtATime
-      ? await compareLayers(engine, input.model, model, validation, {
+      ? await compareLayers(engine, withTypes(input.model, options), withTypes(model, options), validation, {
           ...(options.session === undefined ? {} : { session: options.session }),
           samples: LAYER_SAMPLES,
           signal: options.signal,
@@ -189,8 +192,21 @@ function factsOf(model: Model, options: PipelineOptions): Omit<ModelFacts, 'byte
   };
 }
 
+/** Null where no shapes could be found that the model accepts. */
 function macsOf(model: Model, options: PipelineOptions): number | null {
-  return modelCost(model, { inputShapes: options.shapes }).macs;
+  try {
+    return modelCost(model, { inputShapes: options.shapes }).macs;
+  } catch (error) {
+    if (error instanceof PareError && error.kind !== 'bug') return null;
+    throw error;
+  }
+}
+
+/** A copy with every type inferred, so that values can be exposed with their own types. */
+function withTypes(model: Model, options: PipelineOptions): Model {
+  const copy = cloneModel(model);
+  inferShapes(copy, { inputShapes: options.shapes });
+  return copy;
 }
 
 async function statsOf(model: Model): Promise<TensorStats[]> {

@@ -2,6 +2,7 @@
 import { type CompareOptions, type Comparison, compareSources } from '../analysis/compare.js';
 import type { Metric } from '../data/metric.js';
 import { qualityError } from '../errors.js';
+import type { Warning } from '../pass/define.js';
 import type { Quality } from '../pass/record.js';
 import type { Engine, ModelSource } from '../runtime/engine.js';
 
@@ -54,4 +55,27 @@ export function checkBudget(budget: Budget, result: { quality: Quality | null; b
       hint: 'nothing was written; keep sensitive layers in float with --exclude (see `pare compare --per-layer`), or allow a larger budget',
     });
   }
+}
+
+/** Cosine below which, and drop or divergence above which, a result has not merely lost a little: something in it is broken. */
+const COLLAPSED_COSINE = 0.9;
+const COLLAPSED_DROP = 0.05;
+const COLLAPSED_KL = 0.5;
+
+/** A warning where the quality is so much lower that users will want the cause rather than the file. */
+export function collapseWarning(quality: Quality): Warning[] {
+  const { metric, before, after } = quality;
+  const collapsed =
+    metric === 'cosine'
+      ? after < COLLAPSED_COSINE
+      : metric === 'kl'
+        ? after > COLLAPSED_KL
+        : quality.higherIsBetter && before - after > COLLAPSED_DROP;
+  if (!collapsed) return [];
+  return [
+    {
+      message: `quality fell far: ${metric} ${before.toPrecision(4)} to ${after.toPrecision(4)}`,
+      fix: 'see which layers lose it with `pare compare --per-layer`, and leave those in float with --exclude',
+    },
+  ];
 }
