@@ -278,6 +278,8 @@ export class Graph {
   readonly #values = new Map<string, Value>();
   /** Names in use in the whole tree of graphs, so that a new name shadows nothing. */
   readonly #names: Map<string, number>;
+  /** For each base name the suffix that was free last; shared by the tree as well. */
+  readonly #suffixes: Map<string, number>;
   #first: Node | null = null;
   #last: Node | null = null;
   #order: Node[] | null = [];
@@ -292,6 +294,7 @@ export class Graph {
     this.name = name;
     this.parent = parent;
     this.#names = parent ? parent.#names : new Map();
+    this.#suffixes = parent ? parent.#suffixes : new Map();
   }
 
   get inputs(): readonly Value[] {
@@ -335,9 +338,13 @@ export class Graph {
   /** A name unused in the whole tree of graphs: `base`, or `base_1`, `base_2`, ... */
   freshName(base: string): string {
     if (!this.#names.has(base)) return base;
-    for (let i = 1; ; i++) {
+    // Go on where the last search for this base ended: thousands of values may share one.
+    for (let i = this.#suffixes.get(base) ?? 1; ; i++) {
       const name = `${base}_${i}`;
-      if (!this.#names.has(name)) return name;
+      if (!this.#names.has(name)) {
+        this.#suffixes.set(base, i);
+        return name;
+      }
     }
   }
 

@@ -156,8 +156,6 @@ async function writeChunks(path: string, chunks: readonly ByteSource[]): Promise
       }
     }
     await flush();
-    // A power cut after the rename must not leave an empty file under the final name.
-    await handle.sync();
   } finally {
     await handle.close();
   }
