@@ -41,6 +41,14 @@ export const SAMPLES: readonly OpSample[] = [
     inputs: [given('int64', [], [0]), given('int64', [], [4]), given('int64', [], [1])],
     dataDependent: true,
   },
+  {
+    op: 'Range',
+    label: 'half',
+    opset: 27,
+    inputs: [scalar(0, 'float16'), scalar(1, 'float16'), scalar(0.25, 'float16')],
+    noKernel: 'ONNX Runtime 1.30 reads opsets up to 26',
+    expect: ['float16[4]'],
+  },
   { op: 'EyeLike', inputs: [rand([3, 4])] },
   { op: 'EyeLike', label: 'typed', opset: 9, inputs: [given('int32', [2, 2], [0, 0, 0, 0])], attributes: { dtype: 11, k: 1 } },
   ...['RandomNormal', 'RandomUniform'].flatMap((op): OpSample[] => [
