@@ -1,10 +1,10 @@
 // Named arrays (an .npz file, or tensors of the caller's) as a data set for a model: bound by input name; a model with one input takes any single array.
 import { dataError } from '../errors.js';
 import type { Model } from '../ir/model.js';
-import { Tensor } from '../ir/tensor.js';
+import type { Tensor } from '../ir/tensor.js';
 import type { IndexedDataset } from './dataset.js';
 import { indexedDataset } from './indexed.js';
-import { type BatchPlan, batchPlan, describeInput, describeTensor, fitRows, type ModelInput, modelInputs } from './inputs.js';
+import { type BatchPlan, batchPlan, describeInput, describeTensor, fitRowDims, fitRows, type ModelInput, modelInputs } from './inputs.js';
 import { takeRows } from './rows.js';
 
 export interface ArraysOptions {
@@ -108,14 +108,8 @@ function prepare({ input, key, array }: Bound, plan: BatchPlan, samples: number)
   const constant = tensor.dims[0] === 1 && samples !== 1;
   // Shape errors are told when the file is opened, not at the first batch.
   const sampleShape = plan.kind === 'whole' ? input.shape : input.shape === null ? null : input.shape.slice(1);
-  fitRows(probe(tensor), input, key, sampleShape);
+  fitRowDims(tensor, input, key, sampleShape);
   return { input, key, tensor, constant, sampleShape };
-}
-
-/** Zero rows of the array: carries its type and dimensions without reading it. */
-function probe(tensor: Tensor): Tensor {
-  const dims = [0, ...tensor.dims.slice(1)];
-  return tensor.dtype === 'string' ? Tensor.strings(dims, []) : new Tensor(tensor.dtype, dims, new Uint8Array(0));
 }
 
 /** Labels as metrics take them: class indices as int64, values as float. One-hot and [n,1] stay as they are, reshaped. */

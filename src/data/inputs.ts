@@ -5,7 +5,7 @@ import type { DType } from '../ir/dtype.js';
 import { type Model, requiredInputs, tensorTypeOf } from '../ir/model.js';
 import { elementCount, type Tensor } from '../ir/tensor.js';
 import { type Dim, formatShape, formatType } from '../ir/type.js';
-import { convertTensor } from './convert.js';
+import { convertTensor, isConvertible } from './convert.js';
 
 export interface ModelInput {
   readonly name: string;
@@ -106,10 +106,10 @@ export function fitDims(dims: readonly number[], shape: readonly Dim[] | null): 
 }
 
 /**
- * An array [n, ...sample] as rows of `input`: dimensions fitted by `fitDims`, type by `convertTensor`. With `sampleShape` the whole feed of one sample is
- * meant (a `whole` plan). Throws E_DATA with expected and actual.
+ * Dimensions [n, ...sample] that an array has as rows of `input`, by `fitDims`; `sampleShape` is the whole feed of one sample under a `whole` plan.
+ * Throws E_DATA with expected and actual where shape or type do not fit.
  */
-export function fitRows(array: Tensor, input: ModelInput, name: string, sampleShape: readonly Dim[] | null = rowShape(input)): Tensor {
+export function fitRowDims(array: Tensor, input: ModelInput, name: string, sampleShape: readonly Dim[] | null = rowShape(input)): number[] {
   const [rows, ...dims] = array.dims;
   const fitted = rows === undefined ? undefined : fitDims(dims, sampleShape);
   if (rows === undefined || fitted === undefined) {
@@ -118,8 +118,16 @@ export function fitRows(array: Tensor, input: ModelInput, name: string, sampleSh
       hint: layoutHint(dims, sampleShape) ?? 'the first axis of an array counts samples; the others must fit the input',
     });
   }
+  if (!isConvertible(array.dtype, input.dtype))
+    throw dataError(`model input ${describeInput(input)}: expected ${input.dtype}, got array ${describeTensor(name, array)}`);
+  return [rows, ...fitted];
+}
+
+/** An array as rows of `input`: dimensions by `fitRowDims`, type by `convertTensor`. Throws E_DATA. */
+export function fitRows(array: Tensor, input: ModelInput, name: string, sampleShape?: readonly Dim[] | null): Tensor {
+  const dims = fitRowDims(array, input, name, sampleShape === undefined ? rowShape(input) : sampleShape);
   const typed = convertTensor(array, input.dtype, `model input ${describeInput(input)} from array "${name}"`);
-  return fitted.length === dims.length && fitted.every((d, i) => d === dims[i]) ? typed : typed.reshape([rows, ...fitted]);
+  return dims.join() === typed.dims.join() ? typed : typed.reshape(dims);
 }
 
 function layoutHint(dims: readonly number[], shape: readonly Dim[] | null): string | undefined {
