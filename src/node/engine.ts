@@ -3,12 +3,12 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { InferenceSession } from 'onnxruntime-common';
+import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-common';
 import { runtimeError, unsupportedError } from '../errors.js';
 import type { Device, Engine, ModelSource, NodeTime, Session, SessionOptions } from '../runtime/engine.js';
 import { wrapOrtError } from '../runtime/ort-errors.js';
 import { OrtSession, ortSessionOptions } from '../runtime/ort-session.js';
-import { crossesBorder, type OrtTensorConstructor } from '../runtime/ort-tensor.js';
+import { crossesBorder, type OrtParts } from '../runtime/ort-tensor.js';
 import { placeOnDisk } from './placement.js';
 import { parseProfile } from './profile-file.js';
 
@@ -78,7 +78,7 @@ async function load(
     throw wrapOrtError(error, 'ONNX Runtime failed to load the model', 'path' in source ? { file: source.path } : {});
   }
   let profiling = profileFolder !== undefined;
-  return new OrtSession(session, ort.Tensor as unknown as OrtTensorConstructor, {
+  return new OrtSession(session, (parts) => ortTensor(ort, parts), {
     ...(profileFolder === undefined
       ? {}
       : {
@@ -95,6 +95,15 @@ async function load(
         }),
     released: removeFolder,
   });
+}
+
+/**
+ * A tensor as the native code reads it. The class of onnxruntime-common turns halves into a Float16Array where JavaScript has one (Node 24),
+ * which the native code of 1.30 refuses; it takes any object with these properties.
+ */
+function ortTensor(ort: typeof import('onnxruntime-node'), { type, data, dims }: OrtParts): OrtTensor {
+  if (type === 'float16') return { type, data, dims, location: 'cpu' } as OrtTensor;
+  return new (ort.Tensor as unknown as new (...parts: unknown[]) => OrtTensor)(type, data, dims);
 }
 
 async function create(

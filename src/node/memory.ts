@@ -40,7 +40,7 @@ process.once('message', async ({ ort: path, model, options, feeds, runs }) => {
     const baseline = kilobytes();
     const session = await ort.InferenceSession.create(model, options);
     const loaded = kilobytes();
-    const given = Object.fromEntries(feeds.map(({ name, type, data, dims }) => [name, new ort.Tensor(type, data, dims)]));
+    const given = Object.fromEntries(feeds.map(({ name, type, data, dims }) => [name, type === 'float16' ? { type, data, dims, location: 'cpu' } : new ort.Tensor(type, data, dims)]));
     for (let i = 0; i < runs; i++) await session.run(given);
     process.send({ baseline, loaded, peak: kilobytes() });
   } catch (error) {

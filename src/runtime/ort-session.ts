@@ -4,7 +4,7 @@ import { runtimeError, unsupportedError } from '../errors.js';
 import type { Tensor } from '../ir/tensor.js';
 import type { NodeTime, Session, SessionOptions, ValueInfo } from './engine.js';
 import { wrapOrtError } from './ort-errors.js';
-import { crossesBorder, dtypeOfOrt, fromOrtTensor, type OrtTensorConstructor, toOrtTensor } from './ort-tensor.js';
+import { crossesBorder, dtypeOfOrt, fromOrtTensor, type MakeOrtTensor, ortParts } from './ort-tensor.js';
 
 /** What differs between the bindings. */
 export interface OrtSessionHooks {
@@ -20,13 +20,13 @@ export class OrtSession implements Session {
   readonly inputs: readonly ValueInfo[];
   readonly outputs: readonly ValueInfo[];
   readonly #session: InferenceSession;
-  readonly #Tensor: OrtTensorConstructor;
+  readonly #makeTensor: MakeOrtTensor;
   readonly #hooks: OrtSessionHooks;
   #released = false;
 
-  constructor(session: InferenceSession, tensorConstructor: OrtTensorConstructor, hooks: OrtSessionHooks) {
+  constructor(session: InferenceSession, makeTensor: MakeOrtTensor, hooks: OrtSessionHooks) {
     this.#session = session;
-    this.#Tensor = tensorConstructor;
+    this.#makeTensor = makeTensor;
     this.#hooks = hooks;
     this.inputs = session.inputMetadata.map(valueInfo);
     this.outputs = session.outputMetadata.map(valueInfo);
@@ -40,7 +40,7 @@ export class OrtSession implements Session {
     const names = fetches ?? this.outputs.filter(readable).map((o) => o.name);
     if (names.length === 0) this.#checkFetches(this.outputs.map((o) => o.name));
     const given: Record<string, OrtTensor> = {};
-    for (const [name, tensor] of Object.entries(feeds)) given[name] = toOrtTensor(this.#Tensor, tensor);
+    for (const [name, tensor] of Object.entries(feeds)) given[name] = this.#makeTensor(ortParts(tensor));
     let results: InferenceSession.OnnxValueMapType;
     try {
       const call = () => this.#session.run(given, names);

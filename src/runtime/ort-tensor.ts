@@ -6,8 +6,8 @@ import { unsupportedError } from '../errors.js';
 import type { DType } from '../ir/dtype.js';
 import { Tensor, type TypedArray } from '../ir/tensor.js';
 
-/** The class `Tensor` of the binding in use. */
-export type OrtTensorConstructor = { new (type: OrtTensor.Type, data: OrtTensor.DataType, dims: readonly number[]): OrtTensor };
+/** Makes a tensor of the binding in use. */
+export type MakeOrtTensor = (parts: OrtParts) => OrtTensor;
 
 /** Names of our types in onnxruntime-common, for those that both bindings accept as feeds and give as results (checked by test on 1.30). */
 const ORT_TYPES: Partial<Record<DType, OrtTensor.Type>> = {
@@ -56,12 +56,6 @@ export function ortParts(tensor: Tensor): OrtParts {
   }
   const data = type === 'string' ? tensor.stringValues() : (tensor.view() as OrtTensor.DataType);
   return { type, data, dims: tensor.dims };
-}
-
-/** Feed for the binding. */
-export function toOrtTensor(OrtTensor: OrtTensorConstructor, tensor: Tensor): OrtTensor {
-  const { type, data, dims } = ortParts(tensor);
-  return new OrtTensor(type, data, dims);
 }
 
 /** Result of a run. Its buffer is taken over; a view on a larger one (memory that the binding may use again) is copied. */

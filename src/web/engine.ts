@@ -1,11 +1,11 @@
 // The engine of the browser: onnxruntime-web, given by the caller, as WebAssembly on the CPU or as WebGPU. Works in pages and workers.
 // It has no per-node profile, no disk, and one number of threads for all sessions, fixed when the first is opened.
-import type { Env, InferenceSession } from 'onnxruntime-common';
+import type { Env, InferenceSession, Tensor as OrtTensor } from 'onnxruntime-common';
 import { unsupportedError } from '../errors.js';
 import type { Device, Engine, ModelSource, Session, SessionOptions } from '../runtime/engine.js';
 import { wrapOrtError } from '../runtime/ort-errors.js';
 import { OrtSession, ortSessionOptions } from '../runtime/ort-session.js';
-import { crossesBorder, type OrtTensorConstructor } from '../runtime/ort-tensor.js';
+import { crossesBorder } from '../runtime/ort-tensor.js';
 
 /** What is used of the module `onnxruntime-web`: pass the module itself, from any of its builds. */
 export interface OrtWeb {
@@ -71,7 +71,8 @@ async function load(
   };
   try {
     const session = await inTurn(() => create(ort, source, ortOptions));
-    return new OrtSession(session, ort.Tensor as unknown as OrtTensorConstructor, { inTurn });
+    const Constructor = ort.Tensor as unknown as new (...parts: unknown[]) => OrtTensor;
+    return new OrtSession(session, ({ type, data, dims }) => new Constructor(type, data, dims), { inTurn });
   } catch (error) {
     throw wrapOrtError(error, 'ONNX Runtime failed to load the model', 'path' in source ? { file: source.path } : {});
   }
