@@ -141,13 +141,14 @@ class AttributeFields {
   g: RawGraph | undefined;
   sparse: SparseTensor | undefined;
   tp: ValueType | undefined;
-  readonly floats: number[] = [];
-  readonly ints: bigint[] = [];
-  readonly strings: Text[] = [];
-  readonly tensors: Tensor[] = [];
-  readonly graphs: RawGraph[] = [];
-  readonly sparses: SparseTensor[] = [];
-  readonly types: ValueType[] = [];
+  // Most attributes hold no list: made when first needed.
+  floats: number[] | undefined;
+  ints: bigint[] | undefined;
+  strings: Text[] | undefined;
+  tensors: Tensor[] | undefined;
+  graphs: RawGraph[] | undefined;
+  sparses: SparseTensor[] | undefined;
+  types: ValueType[] | undefined;
 
   /** Old files write no type: the field that is there says it. */
   guessType(): Attribute['type'] {
@@ -158,12 +159,12 @@ class AttributeFields {
     if (this.g) return 'graph';
     if (this.sparse) return 'sparse_tensor';
     if (this.tp) return 'type_proto';
-    if (this.floats.length > 0) return 'floats';
-    if (this.strings.length > 0) return 'strings';
-    if (this.tensors.length > 0) return 'tensors';
-    if (this.graphs.length > 0) return 'graphs';
-    if (this.sparses.length > 0) return 'sparse_tensors';
-    if (this.types.length > 0) return 'type_protos';
+    if (this.floats) return 'floats';
+    if (this.strings) return 'strings';
+    if (this.tensors) return 'tensors';
+    if (this.graphs) return 'graphs';
+    if (this.sparses) return 'sparse_tensors';
+    if (this.types) return 'type_protos';
     return 'ints';
   }
 }
@@ -210,6 +211,12 @@ export function readAttribute(ctx: DecodeContext): RawAttribute {
   return { name, value: { ...value, ...shown } };
 }
 
+function appended<T>(list: T[] | undefined, item: T): T[] {
+  if (!list) return [item];
+  list.push(item);
+  return list;
+}
+
 /** Reads one of the value fields; answers false where the tag is none. */
 function readAttributeValue(ctx: DecodeContext, tag: number, fields: AttributeFields): boolean {
   const r = ctx.reader;
@@ -230,38 +237,44 @@ function readAttributeValue(ctx: DecodeContext, tag: number, fields: AttributeFi
       fields.g = readGraph(ctx);
       return true;
     case ATTRIBUTE.floats:
-      fields.floats.push(r.float());
+      fields.floats = appended(fields.floats, r.float());
       return true;
-    case ATTRIBUTE.floatsPacked:
-      readPacked(r, () => fields.floats.push(r.float()));
+    case ATTRIBUTE.floatsPacked: {
+      fields.floats ??= [];
+      const floats = fields.floats;
+      readPacked(r, () => floats.push(r.float()));
       return true;
+    }
     case ATTRIBUTE.ints:
-      fields.ints.push(r.int64());
+      fields.ints = appended(fields.ints, r.int64());
       return true;
-    case ATTRIBUTE.intsPacked:
-      readPacked(r, () => fields.ints.push(r.int64()));
+    case ATTRIBUTE.intsPacked: {
+      fields.ints ??= [];
+      const ints = fields.ints;
+      readPacked(r, () => ints.push(r.int64()));
       return true;
+    }
     case ATTRIBUTE.strings:
-      fields.strings.push(textOf(r.bytes()));
+      fields.strings = appended(fields.strings, textOf(r.bytes()));
       return true;
     case ATTRIBUTE.tensors:
-      fields.tensors.push(named(readTensor(ctx)));
+      fields.tensors = appended(fields.tensors, named(readTensor(ctx)));
       return true;
     case ATTRIBUTE.graphs:
-      fields.graphs.push(readGraph(ctx));
+      fields.graphs = appended(fields.graphs, readGraph(ctx));
       return true;
     case ATTRIBUTE.sparseTensor:
       fields.sparse = readSparse(ctx);
       return true;
     case ATTRIBUTE.sparseTensors:
-      fields.sparses.push(readSparse(ctx));
+      fields.sparses = appended(fields.sparses, readSparse(ctx));
       return true;
     case ATTRIBUTE.tp:
       fields.tp = readType(r);
       return true;
     case ATTRIBUTE.typeProtos: {
       const type = readType(r);
-      if (type) fields.types.push(type);
+      if (type) fields.types = appended(fields.types, type);
       return true;
     }
     default:
@@ -287,19 +300,19 @@ function attributeValue(type: Attribute['type'], fields: AttributeFields): RawAt
     case 'type_proto':
       return fields.tp && { type, value: fields.tp };
     case 'floats':
-      return { type, value: fields.floats };
+      return { type, value: fields.floats ?? [] };
     case 'ints':
-      return { type, value: fields.ints };
+      return { type, value: fields.ints ?? [] };
     case 'strings':
-      return { type, value: fields.strings };
+      return { type, value: fields.strings ?? [] };
     case 'tensors':
-      return { type, value: fields.tensors };
+      return { type, value: fields.tensors ?? [] };
     case 'graphs':
-      return { type, graphs: fields.graphs };
+      return { type, graphs: fields.graphs ?? [] };
     case 'sparse_tensors':
-      return { type, value: fields.sparses };
+      return { type, value: fields.sparses ?? [] };
     case 'type_protos':
-      return { type, value: fields.types };
+      return { type, value: fields.types ?? [] };
     case 'ref':
       return undefined;
   }

@@ -18,14 +18,16 @@ export interface DecodeContext {
 
 const MAX_RANK = 255;
 
+const NO_WORDS = new Uint32Array(0);
+
 /** Numbers of the varint fields, 64 bits each, growing as they come. */
 class VarintList {
-  #words = new Uint32Array(16);
+  #words = NO_WORDS;
   length = 0;
 
   push(low: number, high: number): void {
     if (this.length * 2 === this.#words.length) {
-      const grown = new Uint32Array(this.#words.length * 2);
+      const grown = new Uint32Array(Math.max(this.#words.length * 2, 16));
       grown.set(this.#words);
       this.#words = grown;
     }

@@ -294,11 +294,12 @@ export class WireReader {
 
 /** Fields that are not known, as the bytes they had; neighbours are kept as one range. */
 export class UnknownFields {
-  readonly #ranges: number[] = [];
+  #ranges: number[] | undefined;
 
   /** Skips a field of the reader and remembers it. `start` is the offset of its tag. */
   keep(reader: WireReader, tag: number, start: number): void {
     reader.skip(tag);
+    this.#ranges ??= [];
     const ranges = this.#ranges;
     if (ranges.at(-1) === start) ranges[ranges.length - 1] = reader.offset;
     else ranges.push(start, reader.offset);
@@ -307,7 +308,7 @@ export class UnknownFields {
   /** All of them, tags included, or undefined where there are none. */
   bytes(reader: WireReader): Uint8Array | undefined {
     const ranges = this.#ranges;
-    if (ranges.length === 0) return undefined;
+    if (ranges === undefined) return undefined;
     if (ranges.length === 2) return reader.range(ranges[0]!, ranges[1]!);
     const parts: Uint8Array[] = [];
     for (let i = 0; i < ranges.length; i += 2) parts.push(reader.range(ranges[i]!, ranges[i + 1]!));
