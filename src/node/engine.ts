@@ -4,11 +4,13 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-common';
-import { runtimeError, unsupportedError } from '../errors.js';
+import { PareError, runtimeError, unsupportedError } from '../errors.js';
 import type { Device, Engine, ModelSource, NodeTime, Session, SessionOptions } from '../runtime/engine.js';
 import { wrapOrtError } from '../runtime/ort-errors.js';
 import { OrtSession, ortSessionOptions } from '../runtime/ort-session.js';
 import { crossesBorder, type OrtParts } from '../runtime/ort-tensor.js';
+import { openSession } from '../runtime/session.js';
+import { readModel } from './files.js';
 import { placeOnDisk } from './placement.js';
 import { parseProfile } from './profile-file.js';
 
@@ -39,16 +41,30 @@ async function createEngine(): Promise<Engine> {
   const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json') as { version: string };
   const found = new Set<string>(ort.listSupportedBackends().map((b) => b.name));
   const devices = (['cpu', 'cuda', 'webgpu'] as const).filter((d) => found.has(d));
-  return {
+  const made: Engine = {
     name: 'onnxruntime-node',
     version,
     devices,
     canExchange: crossesBorder,
     memoryBytes: () => process.memoryUsage.rss(),
-    load: (source, options = {}) => load(ort, devices, source, options),
+    load: async (source, options = {}) => {
+      if (!('path' in source)) return load(ort, devices, source, options);
+      try {
+        const session = await load(ort, devices, source, options);
+        if ([...session.inputs, ...session.outputs].every((v) => v.dtype === undefined || crossesBorder(v.dtype))) return session;
+        await session.release();
+      } catch (error) {
+        if (!(error instanceof PareError && UNREADABLE_TYPE.test(error.message))) throw error;
+      }
+      return openSession(made, await readModel(source.path), options);
+    },
     placeOnDisk,
   };
+  return made;
 }
+
+/** The binding refuses a whole model for the type of one input or output; the model's own session casts it inside the graph. */
+const UNREADABLE_TYPE = /unsupported data type: \d+/i;
 
 async function load(
   ort: typeof import('onnxruntime-node'),
