@@ -81,7 +81,7 @@ function attentionResult(ctx: InferContext): Inferred[] {
 }
 
 /**
- * Query heads are groups of key-value heads: `g` counts the groups, `r` the queries of each. The width of keys stays: the default scale follows it,
+ * Key-value heads `g`, each with its query heads `r`. The width of keys stays: the default scale follows it,
  * and softmax stands between it and the output.
  */
 function attentionAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
@@ -90,30 +90,33 @@ function attentionAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   const heads = (s: Shape, name: string) => (s.length === 4 ? s[1] : node.int(name));
   const [queryHeads, groups] = [heads(q, 'q_num_heads'), heads(k, 'kv_num_heads')];
   const same = queryHeads === groups && queryHeads != null;
-  const [h, g] = same ? ['h', 'h'] : ['(gr)', 'g'];
-  const flat = (s: string) => s.replace(/[()]/g, '');
+  // Heads of equal number are one axis; else each key-value head serves `r` query heads.
+  const h = same ? 'g' : '(gr)';
+  const flat = (term: string) => term.replace(/[()]/g, '');
   const write = (s: Shape, length: string, head: string, width: string) =>
     s.length === 4 ? `b${head}${length}${width}` : `b${length}(${flat(head)}${width})`;
+  // Under a causal mask a query's place counts.
+  const seq = node.int('is_causal', 0) !== 0 ? '.' : 's';
   // A mask may have extents of 1 anywhere: where there is one, only the widths of the heads stay free.
   const masked = Boolean(node.input(3)) || Boolean(node.input(6));
   const fix = (term: string) => (masked ? maskedTerm(term) : term);
   return nodeAxes(
     node,
     {
-      0: fix(write(q, 's', h, '.')),
-      1: fix(write(k, '.', g, '.')),
-      2: fix(write(v, '.', g, 'e')),
+      0: fix(write(q, seq, h, '.')),
+      1: fix(write(k, '.', 'g', '.')),
+      2: fix(write(v, '.', 'g', 'e')),
       3: '.'.repeat(inputs[3]?.length ?? 0),
-      4: fix(`b${g}..`),
-      5: fix(`b${g}.e`),
+      4: fix('bg..'),
+      5: fix('bg.e'),
       6: '.',
     },
-    [fix(write(q, 's', h, 'e')), fix(`b${g}..`), fix(`b${g}.e`), fix(`b${h}s.`)],
+    [fix(write(q, seq, h, 'e')), fix('bg..'), fix('bg.e'), fix(`b${h}${seq}.`)],
   );
 }
 
 function maskedTerm(term: string): string {
-  return term.replace(/\([^)]*\)/g, '.').replace(/[bhgs]/g, '.');
+  return term.replace(/\([^)]*\)/g, '.').replace(/[bgs]/g, '.');
 }
 
 function attentionCost({ node, inputs, outputs: out }: CostContext): Work {
@@ -121,11 +124,11 @@ function attentionCost({ node, inputs, outputs: out }: CostContext): Work {
   if (!q || !k || !v) return { macs: 0, ops: 0 };
   const heads = q.length === 4 ? q[1]! : node.int('q_num_heads', 1);
   const kvHeads = k.length === 4 ? k[1]! : node.int('kv_num_heads', 1);
-  const [queries, fresh] = [q.at(-2)!, k.at(-2)!].map((d, i) => ((i === 0 ? q : k).length === 4 ? d : (i === 0 ? q : k)[1]!));
-  const keys = out[1]?.[2] ?? fresh! + (inputs[4]?.[2] ?? 0);
+  const lengthOf = (s: readonly number[]) => s[s.length === 4 ? 2 : 1]!;
+  const keys = out[1]?.[2] ?? lengthOf(k) + (inputs[4]?.[2] ?? 0);
   const width = q.length === 4 ? q[3]! : q[2]! / heads;
   const valueWidth = v.length === 4 ? v[3]! : v[2]! / kvHeads;
-  return attentionWork(q[0]!, heads, queries!, keys, width, valueWidth);
+  return attentionWork(q[0]!, heads, lengthOf(q), keys, width, valueWidth);
 }
 
 // ---- positions ----

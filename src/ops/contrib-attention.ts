@@ -75,13 +75,17 @@ function qattentionResult(ctx: InferContext): Inferred[] {
   return outputs(ctx, tensorResult(dtype, y), tensorResult(dtype, state));
 }
 
-/** The merged weight holds three projections beside each other and every head uses all of them: the input features are free, heads are not. */
+/**
+ * The merged weight holds three projections beside each other and every head uses all of them: the input features are free, heads are not.
+ * In 8 bits a missing feature is not a zero but a zero point, so there nothing but the batch is free.
+ */
 function mergedAxes(past: number): (node: Node, inputs: readonly (Shape | null)[]) => Axes {
   return (node, inputs) => {
     const alone = node.inputs.every((v, i) => v === null || i < 3 || i === past);
     const b = alone ? 'b' : '.';
+    const features = node.opType === 'Attention' ? 'i' : '.';
     const rest = Object.fromEntries(node.inputs.map((_, i) => [i, '.'.repeat(inputs[i]?.length ?? 0)]));
-    return nodeAxes(node, { ...rest, 0: `${b}.i`, 1: 'i.', 2: '.', [past]: `.${b}...` }, [`${b}..`, `.${b}...`]);
+    return nodeAxes(node, { ...rest, 0: `${b}.${features}`, 1: `${features}.`, 2: '.', [past]: `.${b}...` }, [`${b}..`, `.${b}...`]);
   };
 }
 

@@ -5,7 +5,7 @@ import { typeError } from '../errors.js';
 import type { Node } from '../ir/graph.js';
 import { type Dim, formatShape, type Shape } from '../ir/type.js';
 import { broadcastDims } from './infer-helpers.js';
-import type { Axes, InferContext, QuantFacts } from './op.js';
+import type { Axes, CostContext, InferContext, QuantFacts, Work } from './op.js';
 
 /** Terms as lists of letters, `...` being one item. */
 export interface Equation {
@@ -117,4 +117,17 @@ export function einsumQuant(node: Node): QuantFacts {
   if (inputs.length !== 2 || !data || !weight || inputs.flat().includes('...')) return 'none';
   const own = weight.flatMap((x, i) => (output.includes(x) && !data.includes(x) ? [i] : []));
   return { kind: 'compute', data: [0], weight: 1, bias: null, channelAxis: () => (own.length === 1 ? own[0]! : null) };
+}
+
+/** One loop over all letters for two and more operands; a single operand is only moved or summed. */
+export function einsumCost({ node, inputs: shapes }: CostContext): Work {
+  const extents = new Map<string, number>();
+  for (const [i, term] of equationOf(node).inputs.entries()) {
+    const shape = shapes[i];
+    const names = shape && spread(term, shape.length);
+    if (!names) return { macs: 0, ops: 0 };
+    for (const [axis, name] of names.entries()) extents.set(name, Math.max(extents.get(name) ?? 0, shape[axis]!));
+  }
+  const all = [...extents.values()].reduce((a, b) => a * b, 1);
+  return shapes.length > 1 ? { macs: all, ops: 0 } : { macs: 0, ops: all };
 }

@@ -6,7 +6,7 @@ import type { Node } from '../ir/graph.js';
 import { type Dim, formatShape, type Shape } from '../ir/type.js';
 import { broadcastTerms } from './axes-text.js';
 import { BYTES, commonDtype, elements, NUMBERS, nodeAxes, requireBroadcastTo, requireDtype } from './compute-helpers.js';
-import { einsumAxes, einsumQuant, einsumShape } from './einsum.js';
+import { einsumAxes, einsumCost, einsumQuant, einsumShape } from './einsum.js';
 import { broadcastDims, requireRank, tensorResult, unifyDims } from './infer-helpers.js';
 import type { Axes, CostContext, InferContext, OpRecord, QuantFacts, Work } from './op.js';
 
@@ -254,6 +254,6 @@ export const MATMUL_OPS: readonly OpRecord[] = [
     grad: 'none',
     axes: einsumAxes,
     quant: einsumQuant,
-    cost: 'axes',
+    cost: einsumCost,
   },
 ];

@@ -81,13 +81,19 @@ function groupNormResult(ctx: InferContext): Inferred[] {
   return [tensorResult(dtype, x)];
 }
 
-/** Channels of a group are normalized together, so they stay; with one channel a group they are free, as in InstanceNormalization. */
+/** Whole groups can go (with `num_groups`), channels of a group cannot: they are normalized together. */
 function groupNormAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   const x = inputs[0];
   if (!x) return 'opaque';
-  const channel = node.int('num_groups', 1) === x[1] ? 'c' : '.';
-  const term = `n${channel}${'.'.repeat(x.length - 2)}`;
-  return nodeAxes(node, { 0: term, 1: channel, 2: channel }, [term]);
+  const groups = node.int('num_groups', 1);
+  // One channel a group is an instance normalization.
+  const channel = groups === x[1] ? 'g' : '(g.)';
+  const affine = inputs[1]?.[0];
+  const own = affine === groups ? 'g' : channel;
+  const term = (c: string) => `n${c}${'.'.repeat(x.length - 2)}`;
+  // Whether scale and bias are per group or per channel cannot be told without their extent.
+  if (typeof affine !== 'number') return nodeAxes(node, { 0: term('.'), 1: '.', 2: '.' }, [term('.')]);
+  return nodeAxes(node, { 0: term(channel), 1: own, 2: own }, [term(channel)]);
 }
 
 // ---- over the last axes ----

@@ -11,6 +11,13 @@ const attention: OpSample[] = [
   { op: 'Attention', opset: 23, inputs: [rand([2, 4, 3, 8]), rand([2, 4, 3, 8]), rand([2, 4, 3, 8])] },
   { op: 'Attention', label: 'shared heads, wide values', opset: 23, inputs: [q, k, v] },
   { op: 'Attention', label: 'packed heads', opset: 23, inputs: [rand([2, 3, 32]), rand([2, 5, 16]), rand([2, 5, 12])], attributes: heads },
+  {
+    op: 'Attention',
+    label: 'packed heads of equal number',
+    opset: 23,
+    inputs: [rand([2, 3, 16]), rand([2, 5, 16]), rand([2, 5, 12])],
+    attributes: { q_num_heads: 2, kv_num_heads: 2 },
+  },
   { op: 'Attention', label: 'causal, scale', opset: 23, inputs: [q, k, v], attributes: { is_causal: 1, scale: 0.25 } },
   { op: 'Attention', label: 'mask', opset: 23, inputs: [q, k, v, rand([3, 5])] },
   { op: 'Attention', label: 'bool mask', opset: 23, inputs: [q, k, v, rand([2, 1, 3, 5], 'bool')] },

@@ -88,7 +88,21 @@ const multi: OpSample[] = [
     outputs: 3,
     attributes: heads,
   },
-  { op: 'MultiHeadAttention', domain, label: 'presents and scores', inputs: [x, x, x], outputs: 4, attributes: heads },
+  { op: 'MultiHeadAttention', domain, label: 'presents', inputs: [x, x, x], outputs: 3, attributes: heads },
+  {
+    op: 'MultiHeadAttention',
+    domain,
+    label: 'scores',
+    inputs: [],
+    build: (b) => {
+      // The type of the scores follows from nothing but the graph's own declaration.
+      const outputs = ['y', 'k', 'v', 'scores'];
+      const [q, k] = [b.input('q', 'float', [2, 3, 8]), b.input('k', 'float', [2, 5, 8])];
+      const node = b.node('MultiHeadAttention', [q, k, k], heads, { domain, outputs });
+      for (const i of outputs.keys()) b.output(node.output(i));
+    },
+    feeds: { q: x, k: rand([2, 5, 8]) },
+  },
   {
     op: 'MultiHeadAttention',
     domain,
