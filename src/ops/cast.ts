@@ -7,7 +7,7 @@ import type { InferContext, Inferred, OpRecord, PartialValue } from './op.js';
 import { bool, itemsEqual, partialOf, settle } from './partial-value.js';
 
 /** Target type of Cast: a number of TensorProto.DataType, or in opset 1 its name ("FLOAT"). */
-export function castTarget(ctx: Pick<InferContext, 'node' | 'failType'>): DType {
+function castTarget(ctx: Pick<InferContext, 'node' | 'failType'>): DType {
   const to = ctx.node.attribute('to');
   if (to?.type === 'string') {
     const name = ctx.node.string('to', '').toLowerCase();
@@ -30,7 +30,7 @@ function castItem(x: Dim, to: DType): Dim {
 }
 
 /** Content after a conversion; strings are not followed. */
-export function castValue(value: PartialValue | undefined, to: DType): PartialValue | undefined {
+function castValue(value: PartialValue | undefined, to: DType): PartialValue | undefined {
   if (value === undefined || to === 'string') return undefined;
   return partialOf(
     to,

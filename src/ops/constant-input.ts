@@ -1,6 +1,7 @@
 // Constants as a node alone shows them (initializers and Constant nodes): for facts that are asked without an inference context.
 import type { Node } from '../ir/graph.js';
 import { Tensor } from '../ir/tensor.js';
+import { MAX_PARTIAL_ELEMENTS } from './op.js';
 
 /** What a Constant node holds, from any form of its attribute; undefined for sparse constants and attribute references. */
 export function constantTensor(node: Node): Tensor | undefined {
@@ -28,7 +29,8 @@ export function constantInput(node: Node, input: number): Tensor | undefined {
 /** Numbers of a constant input, where it is one and small enough to be a shape, axes or pads. */
 export function constantNumbers(node: Node, input: number): number[] | undefined {
   const tensor = constantInput(node, input);
-  if (tensor === undefined || tensor.dtype === 'string' || tensor.size > 1024 || !tensor.source.synchronous) return undefined;
+  if (tensor === undefined || tensor.dtype === 'string' || tensor.size > MAX_PARTIAL_ELEMENTS || !tensor.source.synchronous)
+    return undefined;
   return Array.from(tensor.numbers());
 }
 

@@ -29,7 +29,7 @@ export function requireType(ctx: InferContext, input: number, test: TypeTest): v
   if (dtype !== undefined && !test(dtype)) ctx.failType(input, WORDS.get(test) ?? 'another type', dtype);
 }
 
-export interface UnarySpec {
+interface UnarySpec {
   readonly since: number;
   readonly types: TypeTest;
   readonly quant?: QuantFacts;
@@ -57,7 +57,7 @@ export function unary(opType: string, spec: UnarySpec): OpRecord {
   };
 }
 
-export interface BinarySpec {
+interface BinarySpec {
   readonly since: number;
   readonly types: TypeTest;
   readonly quant?: QuantFacts;
@@ -114,7 +114,7 @@ function legacyAxes(axis: number | undefined, inputs: readonly (Shape | null)[])
   return axesText([operands[0]!, operands[1]!.slice(0, b.length)], [result]);
 }
 
-export interface VariadicSpec {
+interface VariadicSpec {
   readonly since: number;
   readonly types: TypeTest;
   readonly quant?: OpRecord['quant'];

@@ -49,7 +49,7 @@ const constantOfShape: OpRecord = {
 };
 
 /** Number of elements of Range: max(ceil((limit - start) / delta), 0). */
-export function rangeLength(start: Dim, limit: Dim, delta: Dim, dtype: DType): Dim {
+function rangeLength(start: Dim, limit: Dim, delta: Dim, dtype: DType): Dim {
   if (typeof start === 'number' && typeof limit === 'number' && typeof delta === 'number') {
     const span = settle(dtype, limit - start);
     if (delta === 0 || typeof span !== 'number') return null;

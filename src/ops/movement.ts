@@ -217,7 +217,7 @@ function padItems(ctx: InferContext, rank: number): { begins: Dim[]; ends: Dim[]
 }
 
 /** Begins and ends of a Pad by axis, as far as constants tell. */
-export function constantPads(node: Node, rank: number): { begins: number[]; ends: number[] } | undefined {
+function constantPads(node: Node, rank: number): { begins: number[]; ends: number[] } | undefined {
   const pads = node.ints('pads') ?? attributeOrInput(node, 'paddings', 1);
   const axes = node.input(3) ? constantNumbers(node, 3) : Array.from({ length: rank }, (_, i) => i);
   if (pads === undefined || axes === undefined || pads.length !== 2 * axes.length) return undefined;

@@ -1,12 +1,11 @@
 // Moving the items of partial values about: the data movement half of value propagation. All dimensions here are static and small.
 import type { Dim } from '../ir/type.js';
-import type { PartialValue } from './op.js';
 import { addItems, maxItems, minItems, mulItems, sizeOf } from './partial-value.js';
 
 export type Items = { readonly dims: readonly number[]; readonly items: readonly Dim[] };
 
 /** Row-major strides in elements. */
-export function stridesOf(dims: readonly number[]): number[] {
+function stridesOf(dims: readonly number[]): number[] {
   const out = new Array<number>(dims.length).fill(1);
   for (let i = dims.length - 2; i >= 0; i--) out[i] = out[i + 1]! * dims[i + 1]!;
   return out;
@@ -29,7 +28,7 @@ export function fillItems(dims: readonly number[], at: (coordinates: readonly nu
 }
 
 /** Offset of coordinates under strides. */
-export function offsetOf(coordinates: readonly number[], strides: readonly number[]): number {
+function offsetOf(coordinates: readonly number[], strides: readonly number[]): number {
   let offset = 0;
   for (let i = 0; i < coordinates.length; i++) offset += coordinates[i]! * strides[i]!;
   return offset;
@@ -58,7 +57,7 @@ export function gatherItems(value: Items, indices: Items, axis: number): { dims:
 }
 
 /** A known index in range with negatives counted from the end; undefined otherwise. */
-export function wrapIndex(index: Dim, extent: number): number | undefined {
+function wrapIndex(index: Dim, extent: number): number | undefined {
   if (typeof index !== 'number') return undefined;
   const wrapped = index < 0 ? index + extent : index;
   return wrapped >= 0 && wrapped < extent ? wrapped : undefined;
@@ -173,7 +172,7 @@ export function scatterElements(data: Items, indices: Items, updates: Items, axi
 }
 
 /** Start offset in `data` of each index tuple of GatherND and ScatterND; undefined for tuples not known. */
-export function tupleOffsets(data: Items, indices: Items, batchDims: number): (number | undefined)[] {
+function tupleOffsets(data: Items, indices: Items, batchDims: number): (number | undefined)[] {
   const width = indices.dims.at(-1)!;
   const strides = stridesOf(data.dims);
   const batches = indices.dims.slice(0, batchDims);
@@ -215,9 +214,4 @@ export function scatterTuples(data: Items, indices: Items, updates: Items): Dim[
     for (let i = 0; i < block; i++) out[offset + i] = updates.items[t * block + i]!;
   }
   return out;
-}
-
-/** The same items under other dimensions. */
-export function reshapeItems(value: PartialValue, dims: readonly number[]): PartialValue | undefined {
-  return sizeOf(dims) === value.items.length ? { dtype: value.dtype, dims, items: value.items } : undefined;
 }

@@ -13,7 +13,7 @@ import { partialOf, scalarItem, settle } from './partial-value.js';
 const numberOrBool: TypeTest = (d) => d === 'bool' || anyNumber(d);
 
 /** Shape after reducing `axes`; null axes are given but not known. */
-export function reducedShape(shape: Shape | null, axes: readonly number[] | null, keep: boolean, axisCount?: Dim): Shape | null {
+function reducedShape(shape: Shape | null, axes: readonly number[] | null, keep: boolean, axisCount?: Dim): Shape | null {
   if (shape === null) return null;
   if (axes === null) {
     if (keep) return shape.map((d) => (d === 1 ? 1 : null));

@@ -12,7 +12,7 @@ import { knownNumbers, shapeItems, sizeOf } from './partial-value.js';
 const MAX_DENOMINATOR = 64;
 
 /** floor(extent * scale) as ONNX Runtime computes it: the product in float32. null for a symbol under a scale that is no simple fraction. */
-export function scaledExtent(extent: Dim, scale: number): Dim {
+function scaledExtent(extent: Dim, scale: number): Dim {
   if (extent === null) return null;
   if (typeof extent === 'number') return Math.floor(Math.fround(Math.fround(scale) * extent));
   for (let q = 1; q <= MAX_DENOMINATOR; q++) {

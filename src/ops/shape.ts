@@ -5,12 +5,11 @@ import type { Node } from '../ir/graph.js';
 import { type Dim, formatShape, isStatic, type Shape } from '../ir/type.js';
 import { axesText, ignored, letters, outputShape, reshapeAxes, sameAxes } from './axes-text.js';
 import { axesOf, broadcastShapes, mapValues, normalizeAxis, sameAsInput, scalarValue, tensorResult, vectorValue } from './infer-helpers.js';
-import type { Axes, InferContext, Inferred, OpRecord, QuantFacts } from './op.js';
+import { type Axes, type InferContext, type Inferred, MAX_PARTIAL_ELEMENTS, type OpRecord, type QuantFacts } from './op.js';
 import { sizeOf as countOf, partialOf, shapeItems } from './partial-value.js';
 
 const MOVES: QuantFacts = { kind: 'passthrough', data: [0] };
 
-/** `data` is the whole of the operator's work: none. */
 const free = { domain: '', grad: 'none', cost: 'none' } as const;
 
 /** A result that holds input 0's elements in the same order under another shape. */
@@ -54,7 +53,7 @@ const size: OpRecord = {
  * Shape after Reshape: 0 copies the input's dimension (unless `allowzero`), -1 takes what is left. A single unknown item takes
  * what is left too, whatever its value turns out to be.
  */
-export function reshapedShape(ctx: InferContext, target: readonly Dim[], allowZero: boolean): Shape {
+function reshapedShape(ctx: InferContext, target: readonly Dim[], allowZero: boolean): Shape {
   const source = ctx.shape(0);
   const shape = target.map((d, i): Dim => {
     if (d !== 0 || allowZero) return d;
@@ -192,9 +191,9 @@ const expand: OpRecord = {
     if (negative !== undefined) ctx.failShape(1, 'dimensions of 0 or more', formatShape(target));
     const shape = broadcastShapes(ctx, ctx.shape(0), target, 1);
     const value = ctx.value(0);
-    if (!value || !isStatic(shape)) return [tensorResult(dtype, shape)];
-    const frame = { dtype: value.dtype, dims: shape, items: new Array<Dim>(Math.min(countOf(shape), 1025)).fill(0) };
-    const filled = frame.items.length > 1024 ? undefined : mapValues(value.dtype, [value, frame], (x) => x!);
+    if (!value || !isStatic(shape) || countOf(shape) > MAX_PARTIAL_ELEMENTS) return [tensorResult(dtype, shape)];
+    const frame = { dtype: value.dtype, dims: shape, items: new Array<Dim>(countOf(shape)).fill(0) };
+    const filled = mapValues(value.dtype, [value, frame], (x) => x!);
     return [tensorResult(dtype, shape, filled && partialOf(filled.dtype, filled.dims, filled.items))];
   },
   axes: expandAxes,
