@@ -172,7 +172,7 @@ describe.each(cases)('$name', ({ sample, statement }) => {
     const extents = letterExtents(
       statement,
       inputs,
-      outputs.map((t) => t?.dims),
+      outputs.map((t) => t?.dims ?? null),
     );
     expect(extents, 'the statement fits the shapes').toBeDefined();
     const tensors = contents(sample);
@@ -217,7 +217,9 @@ test('contractions count the multiply-accumulates that their axes say', () => {
   for (const { sample, statement, name } of cases) {
     const record = opRecord(sample.domain ?? '', sample.op)!;
     const spelledOut = [...statement.inputs.slice(0, 2), ...statement.outputs].every((o) => o?.every((t) => t.kind !== 'fixed'));
-    if (statement.contracted.length === 0 || !spelledOut || typeof record.cost !== 'function') continue;
+    // A product of three operands is done in two steps.
+    const steps = sample.op === 'Einsum' && sample.inputs.length > 2;
+    if (statement.contracted.length === 0 || !spelledOut || steps || typeof record.cost !== 'function') continue;
     const { model, node } = buildSample(sample);
     inferShapes(model);
     const inputs = shapesOf(node.inputs);
