@@ -84,7 +84,8 @@ describe('shared models', () => {
 });
 
 function temporary(): string[] {
-  return readdirSync(tmpdir()).filter((name) => /^pare-(profile|weights)-/.test(name));
+  // Of this process alone: other tests run beside this one.
+  return readdirSync(tmpdir()).filter((name) => name.startsWith('.pare-') && name.includes(`.${process.pid}.`));
 }
 
 describe('truncated models', () => {

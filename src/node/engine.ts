@@ -1,7 +1,6 @@
 // The engine of Node: onnxruntime-node, loaded when first asked for. Runs on the CPU by default; WebGPU and CUDA where the machine has them.
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-common';
 import { PareError, runtimeError, unsupportedError } from '../errors.js';
@@ -13,6 +12,7 @@ import { openSession } from '../runtime/session.js';
 import { readModel } from './files.js';
 import { placeOnDisk } from './placement.js';
 import { parseProfile } from './profile-file.js';
+import { temporaryFolder } from './temporary-folder.js';
 
 const FOLDER_KEY = 'session.model_external_initializers_file_folder_path';
 
@@ -77,15 +77,13 @@ async function load(
     throw unsupportedError(`device ${device} is not available in onnxruntime-node here: expected one of ${devices.join(', ')}`);
   }
   const common = ortSessionOptions(options);
-  const profileFolder = options.profile ? await mkdtemp(join(tmpdir(), 'pare-profile-')) : undefined;
+  const profileFolder = options.profile ? await temporaryFolder('profile') : undefined;
   const ortOptions: InferenceSession.SessionOptions = {
     ...common,
     executionProviders: [device],
-    ...(profileFolder === undefined ? {} : { enableProfiling: true, profileFilePrefix: join(profileFolder, 'run') }),
+    ...(profileFolder === undefined ? {} : { enableProfiling: true, profileFilePrefix: join(profileFolder.path, 'run') }),
   };
-  const removeFolder = async () => {
-    if (profileFolder !== undefined) await rm(profileFolder, { recursive: true, force: true });
-  };
+  const removeFolder = async () => profileFolder?.remove();
   let session: InferenceSession;
   try {
     session = await create(ort, source, ortOptions);
@@ -102,9 +100,9 @@ async function load(
             if (!profiling) throw runtimeError('profiling of this session has ended already');
             profiling = false;
             session.endProfiling();
-            const file = (await readdir(profileFolder)).find((f) => f.endsWith('.json'));
+            const file = (await readdir(profileFolder.path)).find((f) => f.endsWith('.json'));
             if (file === undefined) throw runtimeError('ONNX Runtime wrote no profile');
-            const times = parseProfile(await readFile(join(profileFolder, file), 'utf8'));
+            const times = parseProfile(await readFile(join(profileFolder.path, file), 'utf8'));
             await removeFolder();
             return times;
           },

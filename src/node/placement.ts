@@ -1,11 +1,12 @@
 // Weights that ONNX Runtime reads from disk by itself (it maps external data into memory), so that a model is opened without a second
 // copy: ranges of files are referred to where they lie, bytes in memory and unaligned ranges are first written to a temporary file.
-import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, parse, relative, resolve, sep } from 'node:path';
 import { fileError } from '../errors.js';
 import type { ByteSource } from '../ir/source.js';
 import type { Placement } from '../runtime/engine.js';
+import { temporaryFolder } from './temporary-folder.js';
 
 /** Kernels read weights through pointers to their element type: an address that is no multiple of this may be undefined behaviour. */
 const ALIGNMENT = 64;
@@ -29,9 +30,8 @@ export async function placeOnDisk(sources: readonly ByteSource[]): Promise<Place
   });
   if (toWrite.length === 0) return { folder: root, locations, release: async () => {} };
 
-  const folder = await mkdtemp(join(temporary, 'pare-weights-'));
-  const release = () => rm(folder, { recursive: true, force: true });
-  const path = join(folder, 'weights.bin');
+  const folder = await temporaryFolder('weights');
+  const path = join(folder.path, 'weights.bin');
   try {
     const handle = await open(path, 'wx', 0o600);
     try {
@@ -49,14 +49,14 @@ export async function placeOnDisk(sources: readonly ByteSource[]): Promise<Place
       await handle.close();
     }
   } catch (cause) {
-    await release();
+    await folder.remove();
     throw fileError(`cannot write weights to a temporary file: ${(cause as Error).message}`, {
       place: { file: path },
       hint: 'free space in the folder for temporary files, or set TMPDIR to another one',
       cause,
     });
   }
-  return { folder: root, locations, release };
+  return { folder: root, locations, release: folder.remove };
 }
 
 /** One write may take fewer bytes than it was given. */
