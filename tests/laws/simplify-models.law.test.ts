@@ -35,7 +35,13 @@ describe('simplify on shared models', () => {
     const trials = [found.feeds];
     // Symbolic dimensions must stay symbolic: another batch size must work too, where the original takes it.
     const other = randomFeeds(model, { shapes: {}, batch: 3, symbols: withoutBatch(found.symbols) });
-    if (await a.run(other).then(() => true, () => false)) trials.push(other);
+    if (
+      await a.run(other).then(
+        () => true,
+        () => false,
+      )
+    )
+      trials.push(other);
     for (const feeds of trials) {
       const [x, y] = [await a.run(feeds), await b.run(feeds)];
       expect(Object.keys(y)).toEqual(Object.keys(x));

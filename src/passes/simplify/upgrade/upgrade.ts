@@ -6,6 +6,7 @@ import type { Graph, Node } from '../../../ir/graph.js';
 import type { Model } from '../../../ir/model.js';
 import { cloneModel, walkGraphs } from '../../../ir/walk.js';
 import { opRecord } from '../../../ops/registry.js';
+import { absorbConstants } from '../cleanup.js';
 import type { Convert, Converters } from './converter.js';
 import { EARLY_CONVERTERS } from './early.js';
 import { INPUT_CONVERTERS } from './inputs.js';
@@ -50,6 +51,7 @@ export function upgradeOpset(model: Model, target: number): UpgradeResult {
   const graphs = [...walkGraphs(copy.graph), ...copy.functions.flatMap((f) => [...walkGraphs(f.graph)])];
   const blocked = unknownNodes(copy, graphs, from);
   if (blocked.length === 0) {
+    absorbConstants(copy);
     inferShapes(copy);
     for (let version = from + 1; version <= target; version++) for (const graph of graphs) blocked.push(...step(graph, version));
   }
