@@ -11,7 +11,15 @@ import { normalizeAxis, requireRank, tensorResult, unifyDims } from './infer-hel
 import type { Axes, InferContext, Inferred, OpRecord } from './op.js';
 
 const REALS: readonly DType[] = ['float', 'float16', 'bfloat16'];
-const SMALL_FLOATS: readonly DType[] = ['float8e4m3fn', 'float8e4m3fnuz', 'float8e5m2', 'float8e5m2fnuz', 'float4e2m1'];
+const SMALL_FLOATS: readonly DType[] = [
+  'float8e4m3fn',
+  'float8e4m3fnuz',
+  'float8e5m2',
+  'float8e5m2fnuz',
+  'float6e2m3',
+  'float6e3m2',
+  'float4e2m1',
+];
 const SMALL_INTS: readonly DType[] = ['int8', 'uint8', 'int16', 'uint16', 'int4', 'uint4', 'int2', 'uint2'];
 /** Types that QuantizeLinear writes. */
 export const QUANTIZED_TYPES: readonly DType[] = [...SMALL_INTS, ...SMALL_FLOATS];

@@ -9,6 +9,7 @@ import { CONTRIB_ATTENTION_OPS } from './contrib-attention.js';
 import { CONTRIB_CONV_OPS } from './contrib-conv.js';
 import { CONTRIB_MATMUL_OPS } from './contrib-matmul.js';
 import { CONTRIB_NORM_OPS } from './contrib-norm.js';
+import { CONTRIB_OTHER_OPS } from './contrib-other.js';
 import { CONTRIB_QLINEAR_OPS } from './contrib-qlinear.js';
 import { CONTROL_OPS } from './control.js';
 import { CONV_OPS } from './conv.js';
@@ -35,6 +36,7 @@ import { SLICE_OPS } from './slice.js';
 import { TEXT_OPS } from './text.js';
 
 export const ALL_OPS: readonly OpRecord[] = [
+  ...CONTRIB_OTHER_OPS,
   ...CONTRIB_QLINEAR_OPS,
   ...CONTRIB_ATTENTION_OPS,
   ...CLASSIC_OPS,
