@@ -10,8 +10,9 @@ import { axesOfNode, macsOfAxes } from '../ops/axes.js';
 import type { OpRecord, Work } from '../ops/op.js';
 import { opRecord } from '../ops/registry.js';
 import { bytesByDtype, type Constant, constantsOf, countParams, paramsOf } from './facts.js';
+import { UNKNOWN_OPERATOR } from './infer-graph.js';
 import { activationPeak } from './peak-memory.js';
-import { type ShapeReport, specializeShapes, type UnknownNode } from './shapes.js';
+import { nameOpenInputs, type ShapeReport, specializeShapes, type UnknownNode } from './shapes.js';
 
 /** Size of a symbolic dimension that the caller does not give: 1 for the batch, 64 for all others. */
 export const DEFAULT_EXTENT = 64;
@@ -63,12 +64,20 @@ export interface ModelCost {
 /** Cost at given sizes. The model itself is not changed: shapes are fixed on a copy that shares its weights. */
 export function modelCost(model: Model, options: CostOptions = {}): ModelCost {
   const copy = cloneModel(model);
+  nameOpenInputs(copy);
   const symbols = chooseSymbols(copy, options);
   const report = specializeShapes(copy, symbols, { inputShapes: options.inputShapes });
   const originals = pairNodes(model, copy);
   const counter = new Counter(report, constantsOf(copy));
   counter.graph(copy.graph, 1);
   const byNode = counter.rows.map((row) => ({ ...row, node: originals.get(row.node) ?? row.node }));
+  const contradicted = report.unknown.some((u) => u.reason !== UNKNOWN_OPERATOR);
+  const assumed = Object.entries(symbols).filter(([name]) => !Object.hasOwn(options.symbols ?? {}, name));
+  if (contradicted && assumed.length > 0) {
+    counter.notes.push(
+      `some nodes do not accept the sizes assumed (${assumed.map(([name, n]) => `${name}=${n}`).join(', ')}); give the real ones`,
+    );
+  }
   const unknown = report.unknown.map((u) => ({ ...u, node: originals.get(u.node) ?? u.node }));
   const peak = activationPeak(copy.graph);
   const macs = counter.counted.reduce((n, r) => n + r.macs * r.runs, 0);

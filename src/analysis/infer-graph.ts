@@ -29,6 +29,9 @@ export interface TypeConflict {
 /** Names in files that say "unknown" rather than name a symbol. */
 const NO_SYMBOL = /^(?:\?|-1|None|none|null|Any|)$/;
 
+/** Reason given for nodes whose operator has no record; all other reasons are contradictions. */
+export const UNKNOWN_OPERATOR = 'the operator is not known';
+
 /** Nesting of local functions beyond which a file is taken for recursive. */
 const MAX_FUNCTION_DEPTH = 32;
 
@@ -76,7 +79,7 @@ export class GraphInference {
       if (local) results = this.#call(node, local);
       else if (record) results = record.infer(new Context(node, this));
       else {
-        this.#giveUp(node, 'the operator is not known');
+        this.#giveUp(node, UNKNOWN_OPERATOR);
         return;
       }
       this.unknown.delete(node);

@@ -48,7 +48,7 @@ export function inferShapes(model: Model, options: ShapeOptions = {}): ShapeRepo
       else if (value.sparse) value.type ??= { kind: 'tensor', dtype: value.sparse.values.dtype, shape: value.sparse.dims };
     }
   }
-  for (const input of model.graph.inputs) if (!input.initializer) input.type = nameOpenDims(input, input.type);
+  nameOpenInputs(model);
   const walk = new GraphInference(model, options.strict ?? false);
   walk.run(model.graph);
   let inferred = 0;
@@ -90,7 +90,7 @@ export function specializeShapes(
       symbols[name] = given;
     } else inputShapes[name] = given;
   }
-  for (const input of model.graph.inputs) if (!input.initializer) input.type = nameOpenDims(input, input.type);
+  nameOpenInputs(model);
   substituteEverywhere(model, symbols);
   return inferShapes(model, { ...options, inputShapes });
 }
@@ -102,6 +102,11 @@ function forgetTypes(model: Model): void {
       value.type = undefined;
     }
   }
+}
+
+/** Gives each open dimension of the inputs the symbol `unk_<input>_<axis>`, in place. */
+export function nameOpenInputs(model: Model): void {
+  for (const input of model.graph.inputs) if (!input.initializer) input.type = nameOpenDims(input, input.type);
 }
 
 /** Canonical type of an input, with symbols for the dimensions that the file leaves open. */
