@@ -102,25 +102,27 @@ function randomTensor(input: ModelInput, dims: readonly number[], limit: number 
     );
   if (kind === 'complex' || bits < 8 || (kind === 'float' && bits === 8))
     return new Tensor(input.dtype, dims, randomBytes(input, count, rng));
+  const draw = drawer(input, dims, limit, rng);
   const values = new Float64Array(count);
-  for (let i = 0; i < count; i++) values[i] = randomValue(input, i, dims, limit, rng);
+  for (let i = 0; i < count; i++) values[i] = draw(i);
   return Tensor.from(input.dtype, dims, values);
 }
 
-function randomValue(input: ModelInput, i: number, dims: readonly number[], limit: number | undefined, rng: Rng): number {
-  if (limit !== undefined) return rng.integer(limit);
+/** How to draw element `i` of an input. */
+function drawer(input: ModelInput, dims: readonly number[], limit: number | undefined, rng: Rng): (i: number) => number {
+  if (limit !== undefined) return () => rng.integer(limit);
   const role = roleOf(input);
-  if (role === 'cache-flag') return 0;
-  if (role === 'mask') return 1;
-  if (isFloat(input.dtype)) return rng.normal();
-  if (role === 'types') return 0;
-  if (role === 'positions') return i % (dims.at(-1) ?? 1);
-  if (/^sr$|sample_?rate/i.test(input.name)) return 16_000;
+  if (role === 'cache-flag') return () => 0;
+  if (role === 'mask') return () => 1;
+  if (isFloat(input.dtype)) return () => rng.normal();
+  if (role === 'types') return () => 0;
+  if (role === 'positions') return (i) => i % (dims.at(-1) ?? 1);
+  if (/^sr$|sample_?rate/i.test(input.name)) return () => 16_000;
   const { kind, bits } = DTYPES[input.dtype];
-  if (kind === 'bool') return 1;
-  if (bits === 8) return kind === 'uint' ? rng.integer(256) : rng.integer(256) - 128;
+  if (kind === 'bool') return () => 1;
+  if (bits === 8) return kind === 'uint' ? () => rng.integer(256) : () => rng.integer(256) - 128;
   // Indices into something unknown: 0 and 1 are in range almost everywhere.
-  return rng.integer(2);
+  return () => rng.integer(2);
 }
 
 function randomBytes(input: ModelInput, count: number, rng: Rng): Uint8Array {

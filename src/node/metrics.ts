@@ -18,11 +18,12 @@ export async function metricByName(name: string): Promise<Metric> {
   const path = resolve(name);
   if (!existsSync(path)) throw fileError(`--metric ${name}: no such file`, { place: { file: name } });
   const loaded = await importScript(path, name);
-  const exported = loaded.default ?? loaded.metric;
+  const exports = [loaded.default, loaded.metric];
+  const exported = exports.find((e) => typeof e === 'function' || isMetric(e));
   if (typeof exported === 'function') return fromFunction(basename(name), exported as (batch: MetricBatch) => unknown, loaded);
   if (isMetric(exported)) return exported.name ? exported : { ...exported, name: basename(name) };
   throw usageError(
-    `--metric ${name}: expected it to export (by default or as "metric") a function of a batch or a metric, got ${typeof exported}`,
+    `--metric ${name}: expected it to export (by default or as "metric") a function of a batch or a metric, got ${exports.map((e) => typeof e).join(' and ')}`,
     {
       place: { file: name },
       hint: 'export default ({ outputs, labels, size }) => number, or { name, higherIsBetter, needs, create() }',
@@ -34,7 +35,7 @@ async function importScript(path: string, name: string): Promise<Record<string, 
   try {
     if (!/\.m?ts$/i.test(path)) return (await import(pathToFileURL(path).href)) as Record<string, unknown>;
     const { createJiti } = await import('jiti');
-    return (await createJiti(import.meta.url).import(path)) as Record<string, unknown>;
+    return (await createJiti(import.meta.url, { interopDefault: false }).import(path)) as Record<string, unknown>;
   } catch (cause) {
     throw usageError(`--metric ${name}: ${cause instanceof Error ? cause.message : String(cause)}`, { place: { file: name }, cause });
   }
