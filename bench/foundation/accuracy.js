@@ -33,7 +33,7 @@ export function accuracyBars() {
       'static',
       '--data',
       idx('train'),
-      '--calibration-samples',
+      '--samples',
       '200',
       '--validation',
       idx('t10k'),
