@@ -34,7 +34,7 @@ describe('simplify on shared models', () => {
     const found = await findFeeds(a, model);
     const trials = [found.feeds];
     // Symbolic dimensions must stay symbolic: another batch size must work too, where the original takes it.
-    const other = randomFeeds(model, { shapes: {}, batch: 3, symbols: withoutBatch(found.symbols) });
+    const other = await randomFeeds(model, { shapes: {}, batch: 3, symbols: withoutBatch(found.symbols) });
     if (
       await a.run(other).then(
         () => true,
