@@ -48,6 +48,32 @@ export async function run({ url, feeds }) {
 }
 `;
 
+/** Reads a model whose weights lie in a second Blob, runs it, and writes it again with and without that file. */
+const BLOBS_IN_PAGE = `
+export async function run({ model, data, x }) {
+  const [ort, { webEngine, readModelBlob, modelBlobs }, { openSession }, { Tensor }] = await Promise.all([
+    import('onnxruntime-web'), import('pare/web'), import('pare/runtime/session.js'), import('pare/ir/tensor.js')]);
+  const get = async (url) => (await fetch(url)).blob();
+  const engine = webEngine(ort);
+  const missing = await readModelBlob(await get(model)).catch((e) => e.code);
+  const read = await readModelBlob(await get(model), { 'weights.bin': await get(data) });
+  const values = async (m) => {
+    const session = await openSession(engine, m);
+    const { y } = await session.run({ x: Tensor.from('float', [1, x.length], x) });
+    await session.release();
+    return [...y.numbers()];
+  };
+  const first = await values(read);
+  const whole = await modelBlobs(read);
+  const parted = await modelBlobs(read, { external: { threshold: 1, location: 'weights.bin' } });
+  return {
+    missing,
+    results: [first, await values(await readModelBlob(whole.model)), await values(await readModelBlob(parted.model, parted.external))],
+    sizes: [whole.model.size, parted.model.size, parted.external['weights.bin'].size],
+  };
+}
+`;
+
 interface PageResult {
   readonly results: Readonly<Record<string, Packed>>;
   readonly same: boolean;
@@ -80,9 +106,11 @@ describe.skipIf(!chromium)('web engine', () => {
   };
 
   it('every module of the core loads unbundled', async () => {
-    const modules = readdirSync(setup.dist, { recursive: true, encoding: 'utf8' })
+    const source = join(import.meta.dirname, '../../src');
+    const modules = readdirSync(source, { recursive: true, encoding: 'utf8' })
       .map((name) => name.replaceAll('\\', '/'))
-      .filter((name) => name.endsWith('.js') && !/^(node|cli)\//.test(name));
+      .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts') && !/^(node|cli)\/|(^|\/)testing\//.test(name))
+      .map((name) => name.replace(/ts$/, 'js'));
     expect(modules.length).toBeGreaterThan(50);
     writeFileSync(
       join(folder, 'all.js'),
@@ -153,6 +181,34 @@ describe.skipIf(!chromium)('web engine', () => {
       }
     },
   );
+
+  it('reads and writes models with external data as Blobs', async () => {
+    const model = buildModel('external', (b) => {
+      const w = b.floats(
+        'w',
+        [4, 4],
+        Float32Array.from({ length: 16 }, (_, i) => i),
+      );
+      b.output(b.op('MatMul', [b.input('x', 'float', [1, 4]), w]), 'y');
+    });
+    const { bytes, externalData } = encodeModel(model, { external: { threshold: 1, location: 'weights.bin' } });
+    writeFileSync(join(folder, 'external.onnx'), bytes);
+    writeFileSync(join(folder, 'weights.bin'), Buffer.concat(externalData[0]!.chunks.map((c) => c.bytes())));
+    writeFileSync(join(folder, 'blobs.js'), BLOBS_IN_PAGE);
+    const { page, problems } = await openPage(setup.browser, setup.url);
+    const argument = { model: '/models/external.onnx', data: '/models/weights.bin', x: [1, 2, 3, 4] };
+    const result = (await callModule(page, '/models/blobs.js', 'run', argument)) as {
+      missing: string;
+      results: number[][];
+      sizes: number[];
+    };
+    expect(result.missing).toBe('E_EXTERNAL_DATA');
+    for (const y of result.results) expect(y).toEqual([80, 90, 100, 110]);
+    expect(result.sizes[2]).toBe(64);
+    expect(result.sizes[0]).toBeGreaterThan(result.sizes[1]! - 64);
+    expect(problems).toEqual([]);
+    await page.close();
+  });
 
   it('works in a worker', async () => {
     const model = buildModel('w', (b) => {

@@ -1,11 +1,8 @@
-// A real browser for tests: finds Chromium, builds the package into a temporary folder, serves it with its dependencies under one import map
-// (nothing bundled), and opens pages. Tests skip where there is no Chromium; PARE_CHROMIUM names one that is not where it usually is.
-import { execFile } from 'node:child_process';
-import { createReadStream, existsSync, mkdtempSync, readFileSync, statSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+// A real browser for tests: finds Chromium, serves the build with its dependencies under one import map (nothing bundled), and opens pages.
+// Tests skip where there is no Chromium; PARE_CHROMIUM names one that is not where it usually is.
+import { createReadStream, existsSync, readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { extname, join, normalize, resolve, sep } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
 
@@ -43,25 +40,8 @@ export function launchBrowser(executablePath: string): Promise<Browser> {
   return chromium.launch({ executablePath, args: FLAGS });
 }
 
-/**
- * Compiles `src` into a new temporary folder, as `npm run build` does, and answers its path. Type errors are left to the type check:
- * modules are written all the same.
- */
-export async function buildForBrowser(): Promise<string> {
-  const folder = mkdtempSync(join(tmpdir(), 'pare-e2e-'));
-  const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
-  const output = await new Promise<string>((done) => {
-    execFile(
-      process.execPath,
-      [tsc, '-p', join(ROOT, 'tsconfig.build.json'), '--outDir', folder, '--declaration', 'false'],
-      (_, out, err) => {
-        done(out + err);
-      },
-    );
-  });
-  if (!existsSync(join(folder, 'errors.js'))) throw new Error(`the build wrote nothing: ${output}`);
-  return folder;
-}
+/** The build, which the global setup of the tests has made. */
+export const DIST = join(ROOT, 'dist');
 
 /** Dependencies that only Node can load. */
 const NODE_ONLY = new Set(['onnxruntime-node', 'sharp', 'commander']);
@@ -136,11 +116,11 @@ const page = () => `<!doctype html><meta charset="utf-8"><title>test</title><lin
 <script type="importmap">${JSON.stringify(importMap())}</script>`;
 
 /**
- * Serves folders by the first part of the path (`{ dist: '/tmp/x' }` under /dist/), node_modules among them, and an empty page with the import map
+ * Serves folders by the first part of the path (`{ models: '/tmp/x' }` under /models/), the build and node_modules among them, and an empty page with the import map
  * at /. Pages are isolated from other origins, so WebAssembly threads work.
  */
 export async function serveFolders(folders: Readonly<Record<string, string>>): Promise<TestServer> {
-  const all: Readonly<Record<string, string>> = { node_modules: join(ROOT, 'node_modules'), ...folders };
+  const all: Readonly<Record<string, string>> = { dist: DIST, node_modules: join(ROOT, 'node_modules'), ...folders };
   const server = createServer((request, response) => {
     const headers = {
       'Cross-Origin-Opener-Policy': 'same-origin',
@@ -210,24 +190,19 @@ export interface BrowserSetup {
   readonly browser: Browser;
   /** Root of the server: /dist/, /node_modules/ and the folders given. */
   readonly url: string;
-  /** Folder of the build. */
-  readonly dist: string;
   close(): Promise<void>;
 }
 
-/** All of it: builds, serves and launches. For `beforeAll`; call `close` in `afterAll`. */
+/** All of it: serves and launches. For `beforeAll`; call `close` in `afterAll`. */
 export async function startBrowser(executablePath: string, folders: Readonly<Record<string, string>> = {}): Promise<BrowserSetup> {
-  const dist = await buildForBrowser();
-  const server = await serveFolders({ dist, ...folders });
+  const server = await serveFolders(folders);
   const browser = await launchBrowser(executablePath);
   return {
     browser,
     url: server.url,
-    dist,
     close: async () => {
       await browser.close();
       await server.close();
-      await rm(dist, { recursive: true, force: true });
     },
   };
 }
