@@ -61,12 +61,8 @@ function padResult(ctx: InferContext): Inferred[] {
   const x = ctx.shape(0);
   const pads = integersOf(ctx, 1);
   if (x && pads && pads.length !== 2 * x.length) ctx.failShape(1, `${2 * x.length} pads`, String(pads.length));
-  return [
-    tensorResult(
-      dtype,
-      x?.map((d, i) => (pads ? addDims(d, pads[i]! + pads[i + x.length]!) : null)),
-    ),
-  ];
+  const shape = x?.map((d, i) => (pads ? addDims(d, pads[i]! + pads[i + x.length]!) : null));
+  return [tensorResult(dtype, shape ?? null)];
 }
 
 /** Real [..., n] to complex [..., n/2+1, 2], and back. */

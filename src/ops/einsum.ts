@@ -13,9 +13,10 @@ export interface Equation {
   readonly output: readonly string[];
 }
 
-/** Throws E_TYPE for text that is no equation. */
-export function parseEquation(text: string): Equation {
-  const fail = () => typeError(`Einsum equation: expected terms such as "ij,jk->ik", got "${text}"`);
+/** Throws E_TYPE for text that is no equation; `node` is named in it. */
+export function parseEquation(text: string, node?: string): Equation {
+  const place = node === undefined ? {} : { place: { node } };
+  const fail = () => typeError(`Einsum equation: expected terms such as "ij,jk->ik", got "${text}"`, place);
   const term = (s: string): string[] => {
     const items = s.match(/\.\.\.|[A-Za-z]/g) ?? [];
     if (items.join('') !== s || items.filter((x) => x === '...').length > 1) throw fail();
@@ -36,7 +37,7 @@ export function parseEquation(text: string): Equation {
 }
 
 function equationOf(node: Node): Equation {
-  return parseEquation(node.string('equation', ''));
+  return parseEquation(node.string('equation', ''), node.label);
 }
 
 /** The letters of a term spread over the axes of a shape: broadcast axes are numbered from the right ("0" is the last of them). */
