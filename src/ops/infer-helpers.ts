@@ -1,7 +1,7 @@
 // What the inference functions of many operators share: axes, broadcasting, sliding windows and arithmetic on partly known contents.
 // Nothing here throws for a dimension that may fit: only certain contradictions are errors.
 
-import { addDims, ceilDivDims, equalDims, floorDivDims, maxDims, mulDims, subDims } from '../ir/dim.js';
+import { addDims, ceilDivDims, equalDims, floorDivDims, maxDims, minDims, mulDims, subDims } from '../ir/dim.js';
 import type { DType } from '../ir/dtype.js';
 import type { Dim, Shape, ValueType } from '../ir/type.js';
 import { formatShape, tensorType } from '../ir/type.js';
@@ -13,11 +13,6 @@ import { type InferContext, type Inferred, MAX_PARTIAL_ELEMENTS, type PartialVal
 export function tensorResult(dtype: DType | undefined, shape: Shape | null, value?: PartialValue | undefined): Inferred {
   if (dtype === undefined) return { type: undefined };
   return value === undefined ? { type: tensorType(dtype, shape) } : { type: tensorType(dtype, shape), value };
-}
-
-/** As many results of unknown type as the node has outputs. */
-export function unknownResults(ctx: InferContext): Inferred[] {
-  return Array.from({ length: ctx.outputCount }, () => ({ type: undefined }));
 }
 
 /** infer of an operator whose one output has the type of an input. `value` also hands the content through (Identity). */
@@ -158,18 +153,11 @@ export function windowOutput(size: Dim, kernel: Dim, axis: number, g: WindowGeom
   const end = g.autoPad === 'VALID' ? 0 : (g.pads[n + axis] ?? 0);
   const free = subDims(addDims(size, begin + end), extent);
   if (!g.ceil) return addDims(floorDivDims(free, stride), 1);
-  const out = addDims(ceilDivDims(free, stride), 1);
-  if (typeof out === 'number' && typeof size === 'number') return (out - 1) * stride >= size + begin ? out - 1 : out;
-  // (out-1)*stride >= size+begin cannot happen where the end padding is below what the window covers of the data.
-  return stride === 1 || (typeof extent === 'number' && end < extent && stride <= extent - end) ? out : null;
+  const lastStart = floorDivDims(subDims(addDims(size, begin), 1), stride);
+  return addDims(minDims(ceilDivDims(free, stride), lastStart), 1);
 }
 
 // ---- contents of small integer tensors ----
-
-/** Content of an input as a list, whatever its rank; undefined where nothing is known. */
-export function itemsOf(ctx: InferContext, input: number): readonly Dim[] | undefined {
-  return ctx.value(input)?.items;
-}
 
 /** Content of an input where all of it is known numbers. */
 export function integersOf(ctx: InferContext, input: number): number[] | undefined {
@@ -194,15 +182,10 @@ export function scalarValue(dtype: DType, item: Dim): PartialValue {
 
 /** A shape read from the content of an input: fully unknown elements where the content is unknown but its length is not; else null. */
 export function shapeFromInput(ctx: InferContext, input: number): Shape | null {
-  const items = itemsOf(ctx, input);
+  const items = ctx.value(input)?.items;
   if (items) return items.map((d) => (typeof d === 'number' && d < 0 ? null : d));
   const shape = ctx.shape(input);
   return shape?.length === 1 && typeof shape[0] === 'number' ? new Array<Dim>(shape[0]).fill(null) : null;
-}
-
-/** True where the whole content is numbers. */
-export function isKnown(value: PartialValue | undefined): value is PartialValue & { readonly items: readonly number[] } {
-  return value?.items.every((x) => typeof x === 'number') ?? false;
 }
 
 /** Applies a function element by element with broadcasting; undefined where an operand is unknown or the result too large. */
@@ -236,7 +219,7 @@ export function mapValues(
 }
 
 /** Row-major strides of `dims` aligned right to `rank` axes; 0 along broadcast axes. */
-export function broadcastStrides(dims: readonly number[], rank: number): number[] {
+function broadcastStrides(dims: readonly number[], rank: number): number[] {
   const out = new Array<number>(rank).fill(0);
   let stride = 1;
   for (let i = dims.length - 1; i >= 0; i--) {
@@ -247,7 +230,7 @@ export function broadcastStrides(dims: readonly number[], rank: number): number[
 }
 
 /** Multi-dimensional index of a row-major position. */
-export function unravel(flat: number, dims: readonly number[]): number[] {
+function unravel(flat: number, dims: readonly number[]): number[] {
   const at = new Array<number>(dims.length);
   for (let i = dims.length - 1; i >= 0; i--) {
     at[i] = flat % dims[i]!;
