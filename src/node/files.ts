@@ -1,9 +1,10 @@
 // Models on disk: reading with weights as views on the file, and writing that a reader never sees half done
 // (temporary names beside the target, renamed once all is written; external data first, the model last).
 import { createHash } from 'node:crypto';
-import { existsSync, realpathSync } from 'node:fs';
-import { type FileHandle, mkdir, open, rename } from 'node:fs/promises';
+import { closeSync, lstatSync, openSync, realpathSync, type Stats, statSync, write } from 'node:fs';
+import { mkdir, rename } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
+import { promisify } from 'node:util';
 import { externalDataError, fileError } from '../errors.js';
 import type { Model } from '../ir/model.js';
 import { type ByteSource, MemorySource } from '../ir/source.js';
@@ -16,6 +17,7 @@ import { dropTemporary, keepTemporary, temporaryName } from './temporary-files.j
 
 export { FileSource } from './file-source.js';
 
+const writeAsync = promisify(write);
 const COPY_BYTES = 4 * 2 ** 20;
 /** Smaller tensors stay in the model file when the others leave it, as other tools do. */
 const EXTERNAL_THRESHOLD = 1024;
@@ -34,24 +36,28 @@ export function externalFiles(path: string): ExternalResolver {
   return (location) => {
     const known = open.get(location);
     if (known) return known;
-    const source = FileSource.open(insideFolder(dirname(resolve(path)), location));
+    const source = FileSource.open(insideFolder(path, location));
     open.set(location, source);
     return source;
   };
 }
 
-function insideFolder(folder: string, location: string): string {
+/**
+ * Path of a data file. Where the model itself is a link (as in the caches of model hubs, which keep contents in one folder and links to
+ * them in another), its data may lie beside what the link leads to.
+ */
+function insideFolder(model: string, location: string): string {
+  const folder = dirname(resolve(model));
   const path = join(folder, location);
   let real: string;
-  let realFolder: string;
+  let allowed: string[];
   try {
     real = realpathSync(path);
-    realFolder = realpathSync(folder);
+    allowed = [realpathSync(folder), dirname(realpathSync(model))];
   } catch (error) {
     throw systemError(error, 'read', path);
   }
-  const prefix = realFolder.endsWith(sep) ? realFolder : realFolder + sep;
-  if (real.startsWith(prefix)) return path;
+  if (allowed.some((place) => real.startsWith(place.endsWith(sep) ? place : place + sep))) return path;
   throw externalDataError(`external data location "${location}" is a link to "${real}", outside the folder of the model`, {
     place: { file: path },
     hint: 'copy the data file into the folder of the model',
@@ -98,13 +104,32 @@ export async function writeFileAtomic(path: string, data: Uint8Array | string | 
 
 /** Throws E_FILE where something is at `path` already. */
 export function refuseExisting(path: string): void {
-  if (existsSync(path)) throw fileError(`"${path}" exists already`, { place: { file: path }, hint: 'use --force to replace it' });
+  if (lstatSync(path, { throwIfNoEntry: false }))
+    throw fileError(`"${path}" exists already`, { place: { file: path }, hint: 'use --force to replace it' });
+}
+
+/** A rename would replace a device or folder by a plain file: `-o /dev/null` must not. */
+function refuseSpecial(path: string): void {
+  const stat = statOf(statSync, path);
+  if (!stat || stat.isFile()) return;
+  throw fileError(`"${path}" is ${stat.isDirectory() ? 'a folder' : 'no regular file'}: expected the path of a file`, {
+    place: { file: path },
+  });
+}
+
+function statOf(stat: typeof statSync | typeof lstatSync, path: string): Stats | undefined {
+  try {
+    return stat(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw systemError(error, 'write', path);
+  }
 }
 
 async function writeAll(files: readonly { readonly file: FileChunks; readonly target: string }[]): Promise<void> {
   const written: { temporary: string; target: string }[] = [];
   try {
     for (const { file, target } of files) {
+      refuseSpecial(target);
       const temporary = temporaryName(target);
       written.push({ temporary, target });
       try {
@@ -130,18 +155,19 @@ async function writeAll(files: readonly { readonly file: FileChunks; readonly ta
 
 /** Streams chunks into a new file with one buffer: small chunks are gathered in it, large ones pass through piece by piece. */
 async function writeChunks(path: string, chunks: readonly ByteSource[]): Promise<void> {
-  const handle = await open(path, 'wx');
+  // Opened synchronously: a signal then finds the file either registered and there, or not begun.
+  const fd = openSync(path, 'wx');
   try {
     const buffer = new Uint8Array(COPY_BYTES);
     let filled = 0;
     const flush = async () => {
-      await writeFully(handle, buffer.subarray(0, filled));
+      await writeFully(fd, buffer.subarray(0, filled));
       filled = 0;
     };
     for (const chunk of chunks) {
       if (chunk.resident && chunk.byteLength >= COPY_BYTES) {
         await flush();
-        await writeFully(handle, chunk.bytes());
+        await writeFully(fd, chunk.bytes());
         continue;
       }
       for (let at = 0; at < chunk.byteLength; ) {
@@ -157,13 +183,13 @@ async function writeChunks(path: string, chunks: readonly ByteSource[]): Promise
     }
     await flush();
   } finally {
-    await handle.close();
+    closeSync(fd);
   }
 }
 
-async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+async function writeFully(fd: number, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length; ) {
-    const { bytesWritten } = await handle.write(bytes, at, Math.min(bytes.length - at, 2 ** 30));
+    const { bytesWritten } = await writeAsync(fd, bytes, at, Math.min(bytes.length - at, 2 ** 30));
     at += bytesWritten;
   }
 }

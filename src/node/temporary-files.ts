@@ -7,6 +7,15 @@ const pending = new Set<string>();
 let counter = 0;
 let installed = false;
 
+/** Never throws: it runs while another error is on its way. */
+function remove(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // The folder is gone, or was none.
+  }
+}
+
 function removeAll(): void {
   for (const path of pending) rmSync(path, { force: true, recursive: true });
   pending.clear();
