@@ -86,6 +86,24 @@ describe('openSession', () => {
     expect(model.graph.nodes.length).toBe(1);
   });
 
+  it('takes 8-bit floats as inputs and answers them as float', async () => {
+    const model = buildModel('float8', (b) => {
+      const x = b.input('x', 'float8e4m3fn', [3]);
+      b.output(b.op('Cast', [x], { to: 1 }), 'y');
+      const z = b.op('Cast', [b.op('Neg', [b.graph.outputs[0]!])], { to: 17, saturate: 1 });
+      z.type = { kind: 'tensor', dtype: 'float8e4m3fn', shape: [3] };
+      b.output(z, 'z');
+    });
+    const session = await openSession(await nodeEngine(), model);
+    const x = new Tensor('float8e4m3fn', [3], Uint8Array.of(0x38, 0xc4, 0x7e));
+    const { y, z } = await session.run({ x });
+    expect([...y!.numbers()]).toEqual([1, -3, 448]);
+    expect(z!.dtype).toBe('float');
+    expect([...z!.numbers()]).toEqual([-1, 3, -448]);
+    expect(session.outputs.map((o) => o.dtype)).toEqual(['float', 'float']);
+    await session.release();
+  });
+
   it('answers intermediate values, constants and inputs by name', async () => {
     const model = buildModel('mid', (b) => {
       const x = b.input('x', 'float', [2]);

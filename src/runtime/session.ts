@@ -33,6 +33,8 @@ const CARRIERS: Partial<Record<DType, DType>> = {
   float8e5m2: 'float',
   float8e5m2fnuz: 'float',
   float8e8m0: 'float',
+  float6e2m3: 'float',
+  float6e3m2: 'float',
   float4e2m1: 'float',
   float16: 'float',
   int4: 'int8',

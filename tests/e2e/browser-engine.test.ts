@@ -9,10 +9,10 @@ import { Tensor } from '../../src/ir/tensor.js';
 import { nodeEngine } from '../../src/node/engine.js';
 import { readModel } from '../../src/node/files.js';
 import { encodeModel } from '../../src/onnx/encode.js';
-import { findFeeds } from '../../src/runtime/inputs.js';
+import { findFeeds, randomFeeds } from '../../src/runtime/inputs.js';
 import { openSession } from '../../src/runtime/session.js';
 import { sharedData } from '../shared-data.js';
-import { type BrowserSetup, callModule, findChromium, openPage, startBrowser } from './browser.js';
+import { type BrowserSetup, callModule, findChromium, launchBrowser, openPage, startBrowser } from './browser.js';
 
 const chromium = findChromium();
 
@@ -30,13 +30,15 @@ const unpack = (p: Packed) => new Tensor(p.dtype as Tensor['dtype'], p.dims, Uin
 
 /** Runs in the page. Modules are imported by name through the import map. */
 const IN_PAGE = `
-export async function run({ url, feeds }) {
+export async function run({ url, feeds, device = 'wasm' }) {
+  if (device === 'webgpu' && !(await navigator.gpu?.requestAdapter())) return null;
   const [ort, { webEngine, readModelBlob }, { openSession }, { Tensor }] = await Promise.all([
-    import('onnxruntime-web'), import('pare/web'), import('pare/runtime/session.js'), import('pare/ir/tensor.js')]);
+    device === 'webgpu' ? import('onnxruntime-web/webgpu') : import('onnxruntime-web'),
+    import('pare/web'), import('pare/runtime/session.js'), import('pare/ir/tensor.js')]);
   const engine = webEngine(ort);
   const file = new File([await (await fetch(url)).arrayBuffer()], 'model.onnx');
   const model = await readModelBlob(file);
-  const session = await openSession(engine, model, { threads: 1 });
+  const session = await openSession(engine, model, { threads: 1, device });
   const given = Object.fromEntries(Object.entries(feeds).map(([name, t]) => [name, new Tensor(t.dtype, t.dims, Uint8Array.from(t.bytes))]));
   const results = await session.run(given);
   const again = await Promise.all([session.run(given), session.run(given)]);
@@ -208,6 +210,37 @@ describe.skipIf(!chromium)('web engine', () => {
     expect(result.sizes[0]).toBeGreaterThan(result.sizes[1]! - 64);
     expect(problems).toEqual([]);
     await page.close();
+  });
+
+  it('runs on WebGPU', async (context) => {
+    const browser = await launchBrowser(chromium!, { softwareGpu: true });
+    try {
+      const model = buildModel('gpu', (b) => {
+        const w = b.floats(
+          'w',
+          [8, 16],
+          Float32Array.from({ length: 128 }, (_, i) => Math.sin(i)),
+        );
+        b.output(b.op('Softmax', [b.op('MatMul', [b.input('x', 'float', ['n', 8]), w])], { axis: -1 }), 'y');
+      });
+      writeFileSync(join(folder, 'gpu.onnx'), encodeModel(model).bytes);
+      const session = await openSession(await nodeEngine(), model, { threads: 1 });
+      const feeds = await randomFeeds(model, { batch: 3 });
+      const [expected] = Object.values(await session.run(feeds));
+      await session.release();
+      const { page, problems } = await openPage(browser, setup.url);
+      const argument = { url: '/models/gpu.onnx', feeds: pack(feeds), device: 'webgpu' };
+      const result = (await callModule(page, '/models/run.js', 'run', argument)) as PageResult | null;
+      if (result === null) context.skip('the browser has no WebGPU adapter');
+      const got = unpack(Object.values(result!.results)[0]!).numbers();
+      const wanted = expected!.numbers();
+      const scale = Math.max(...Array.from(wanted, Math.abs));
+      for (let i = 0; i < wanted.length; i++) expect(Math.abs(wanted[i]! - got[i]!) / scale).toBeLessThan(1e-4);
+      expect(result!.devices).toContain('webgpu');
+      expect(problems).toEqual([]);
+    } finally {
+      await browser.close();
+    }
   });
 
   it('works in a worker', async () => {

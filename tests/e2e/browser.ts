@@ -35,9 +35,13 @@ const FLAGS = [
   '--disable-sync',
 ];
 
-/** Starts Chromium; the caller closes it. */
-export function launchBrowser(executablePath: string): Promise<Browser> {
-  return chromium.launch({ executablePath, args: FLAGS });
+/** WebGPU computed on the CPU, for machines without a GPU. */
+const SOFTWARE_GPU_FLAGS = ['--enable-unsafe-webgpu', '--enable-unsafe-swiftshader', '--use-webgpu-adapter=swiftshader'];
+
+/** Starts Chromium, with WebGPU in software where asked for; the caller closes it. */
+export function launchBrowser(executablePath: string, options: { readonly softwareGpu?: boolean } = {}): Promise<Browser> {
+  const args = options.softwareGpu ? [...FLAGS.filter((f) => f !== '--disable-gpu'), ...SOFTWARE_GPU_FLAGS] : FLAGS;
+  return chromium.launch({ executablePath, args });
 }
 
 /** The build, which the global setup of the tests has made. */
