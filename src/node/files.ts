@@ -104,8 +104,7 @@ export async function writeFileAtomic(path: string, data: Uint8Array | string | 
 
 /** Throws E_FILE where something is at `path` already. */
 export function refuseExisting(path: string): void {
-  if (lstatSync(path, { throwIfNoEntry: false }))
-    throw fileError(`"${path}" exists already`, { place: { file: path }, hint: 'use --force to replace it' });
+  if (statOf(lstatSync, path)) throw fileError(`"${path}" exists already`, { place: { file: path }, hint: 'use --force to replace it' });
 }
 
 /** A rename would replace a device or folder by a plain file: `-o /dev/null` must not. */

@@ -1,4 +1,4 @@
-// Temporary files of this process: removed on error, on normal exit and on SIGINT, SIGTERM and SIGHUP. After SIGKILL they stay,
+// Temporary files and folders of this process: removed on error, on normal exit and on SIGINT, SIGTERM and SIGHUP. After SIGKILL they stay,
 // under names that cannot be taken for a result: `.name.<process id>.<number>.tmp`.
 import { rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -10,14 +10,14 @@ let installed = false;
 /** Never throws: it runs while another error is on its way. */
 function remove(path: string): void {
   try {
-    rmSync(path, { force: true });
+    rmSync(path, { force: true, recursive: true });
   } catch {
     // The folder is gone, or was none.
   }
 }
 
 function removeAll(): void {
-  for (const path of pending) rmSync(path, { force: true, recursive: true });
+  for (const path of pending) remove(path);
   pending.clear();
 }
 
@@ -63,6 +63,6 @@ export function keepTemporary(path: string): void {
 
 /** Deletes a temporary file or folder. */
 export function dropTemporary(path: string): void {
-  rmSync(path, { force: true, recursive: true });
+  remove(path);
   keepTemporary(path);
 }
