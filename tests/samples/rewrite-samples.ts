@@ -426,4 +426,25 @@ export const REWRITE_SAMPLES: readonly RewriteSample[] = [
     graph: '(float[N,8] x) => (float[N,8] y) { k = Constant <value_float = 1.702> () m = Mul (x, k) a = Sigmoid (m) y = Mul (x, a) }',
     ops: 'com.microsoft.QuickGelu',
   },
+  {
+    rule: 'fuse-attention',
+    label: 'with a mask over keys',
+    options: { contrib: true },
+    graph: `(float[N,S,8] q, float[N,S,8] k, float[N,S,8] v, float[N,1,1,S] m) => (float[N,S,8] y) { r = Constant <value_ints = [0,0,2,4]> ()
+      o = Constant <value_ints = [0,0,8]> () s = Constant <value_float = 0.5> () qr = Reshape (q, r) kr = Reshape (k, r) vr = Reshape (v, r)
+      qt = Transpose <perm = [0,2,1,3]> (qr) kt = Transpose <perm = [0,2,3,1]> (kr) vt = Transpose <perm = [0,2,1,3]> (vr) a = MatMul (qt, kt)
+      b = Mul (a, s) c = Add (b, m) p = Softmax <axis = -1> (c) x = MatMul (p, vt) t = Transpose <perm = [0,2,1,3]> (x) y = Reshape (t, o) }`,
+    ops: 'Shape Concat Expand com.microsoft.MultiHeadAttention',
+  },
+  {
+    rule: 'fuse-attention',
+    label: 'over queries instead of keys',
+    options: { contrib: true },
+    graph: `(float[N,S,8] q, float[N,S,8] k, float[N,S,8] v) => (float[N,S,8] y) { r = Constant <value_ints = [0,0,2,4]> ()
+      o = Constant <value_ints = [0,0,8]> () qr = Reshape (q, r) kr = Reshape (k, r) vr = Reshape (v, r)
+      qt = Transpose <perm = [0,2,1,3]> (qr) kt = Transpose <perm = [0,2,3,1]> (kr) vt = Transpose <perm = [0,2,1,3]> (vr) a = MatMul (qt, kt)
+      p = Softmax <axis = 2> (a) x = MatMul (p, vt) t = Transpose <perm = [0,2,1,3]> (x) y = Reshape (t, o) }`,
+    ops: 'Reshape Reshape Reshape Transpose Transpose Transpose MatMul Softmax MatMul Transpose Reshape',
+    miss: /not over the keys/,
+  },
 ];

@@ -10,6 +10,7 @@ import { definePass, type PassContext } from '../../pass/define.js';
 import { applyRules, mergeOutcomes, type RewriteHooks, type RuleOutcome } from '../../rewrite/driver.js';
 import type { Rule } from '../../rewrite/rule.js';
 import { ACTIVATION_RULES, CONTRIB_ACTIVATION_RULES } from './activations.js';
+import { CONTRIB_ATTENTION_RULES } from './attention.js';
 import { absorbConstants, fixInputDefaults, removeDeadCode, removeUnusedFunctions, removeUnusedOpsets } from './cleanup.js';
 import { dedupeInitializers, mergeCommonSubexpressions, mergeEqualShapes } from './dedupe.js';
 import { AFFINE_RULES } from './fold-affine.js';
@@ -61,7 +62,7 @@ export function simplifyRules(opts: Pick<SimplifyOptions, 'fuse' | 'contrib' | '
     ...AFFINE_RULES,
     ...SCALE_RULES,
     ...(opts.fuse ? [...NORM_RULES, ...ACTIVATION_RULES] : []),
-    ...(opts.fuse && opts.contrib ? CONTRIB_ACTIVATION_RULES : []),
+    ...(opts.fuse && opts.contrib ? [...CONTRIB_ACTIVATION_RULES, ...CONTRIB_ATTENTION_RULES] : []),
     ...GEMM_RULES,
   ].filter((r) => !opts.skip.includes(r.name));
 }
