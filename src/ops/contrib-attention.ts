@@ -151,7 +151,7 @@ function multiHeadAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   const ranks = [0, 1, 2].map((i) => inputs[i]?.length);
   if (inputs[0] === null) return 'opaque';
   const b = alone ? 'b' : '.';
-  const term = (rank: number | undefined) => (rank === undefined ? undefined : `${b}${'.'.repeat(rank - 1)}`);
+  const term = (rank: number | undefined) => (!rank ? undefined : `${b}${'.'.repeat(rank - 1)}`);
   return nodeAxes(node, { ...rest, 0: term(ranks[0]), 1: term(ranks[1]), 2: term(ranks[2]) }, [`${b}..`, `${b}...`, `${b}...`, `${b}...`]);
 }
 

@@ -51,7 +51,7 @@ export const CONTRIB_CONV_OPS: readonly OpRecord[] = [
     infer: (ctx) => [tensorResult(requireDtype(ctx, 0, BYTES), poolShape(ctx, 0, true))],
     axes: (node, inputs) => {
       const rank = inputs[0]?.length;
-      if (rank === undefined) return 'opaque';
+      if (rank === undefined || rank < 2) return 'opaque';
       const term = `n${'.'.repeat(rank - 2)}c`;
       return nodeAxes(node, { 0: term }, [term]);
     },

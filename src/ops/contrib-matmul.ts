@@ -197,6 +197,7 @@ function qgemmResult(ctx: InferContext): Inferred[] {
 
 function qgemmAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   const t = gemmTerms(node, inputs[0] ?? null, inputs[3] ?? null, node.input(6) ? (inputs[6] ?? null) : undefined);
+  if (!t) return 'opaque';
   const n = t.result[1]!;
   const column = (i: number) => quantParameterTerm(inputs[i], t.b, n);
   return nodeAxes(node, { 0: t.a, 3: t.b, 4: column(4), 5: column(5), 6: t.c }, [t.result]);

@@ -89,9 +89,9 @@ function groupNormResult(ctx: InferContext): Inferred[] {
 
 function groupNormAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   const rank = inputs[0]?.length;
-  if (rank === undefined) return 'opaque';
-  const term = `n${'.'.repeat(rank - 1)}`;
   const skip = inputs[3];
+  if (!rank || skip?.length === 0) return 'opaque';
+  const term = `n${'.'.repeat(rank - 1)}`;
   return nodeAxes(node, { 0: term, 1: '.', 2: '.', 3: skip ? `n${'.'.repeat(skip.length - 1)}` : undefined, 4: '.' }, [term, term]);
 }
 

@@ -81,7 +81,7 @@ function rfftResult(inverse: boolean): (ctx: InferContext) => Inferred[] {
 
 function rfftAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   const rank = inputs[0]?.length;
-  if (rank === undefined) return 'opaque';
+  if (!rank) return 'opaque';
   const inverse = node.opType === 'Irfft';
   const free = [...'abcdefghij'].slice(0, Math.max(0, rank - node.int('signal_ndim', 1) - (inverse ? 1 : 0))).join('');
   const input = free + '.'.repeat(rank - free.length);

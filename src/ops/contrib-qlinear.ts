@@ -161,6 +161,7 @@ function gatherBlockAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   if (!data || !indices) return 'opaque';
   const axis = node.int('gather_axis', 0);
   const at = axis < 0 ? axis + data.length : axis;
+  if (at < 0 || at >= data.length) return 'opaque';
   const dots = '.'.repeat(data.length);
   const own = letters(indices.length);
   const result = `${'.'.repeat(at)}${own.join('')}${'.'.repeat(data.length - at - 1)}`;

@@ -87,7 +87,7 @@ export interface ConvTerms {
 /** Axes of a convolution; null where not even the rank is known. Without static weight extents the channels of grouped forms are blocked. */
 export function convTerms(node: Node, x: Shape | null, w: Shape | null, nhwc = false): ConvTerms | null {
   const rank = x?.length ?? w?.length;
-  if (rank === undefined) return null;
+  if (rank === undefined || rank < 2) return null;
   const dots = '.'.repeat(rank - 2);
   const term = (channel: string) => (nhwc ? `n${dots}${channel}` : `n${channel}${dots}`);
   const group = node.int('group', 1);
@@ -155,7 +155,7 @@ function convTransposeShape(ctx: InferContext): Shape | null {
 function convTransposeAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   const [x, w] = [inputs[0] ?? null, inputs[1] ?? null];
   const rank = x?.length ?? w?.length;
-  if (rank === undefined) return 'opaque';
+  if (rank === undefined || rank < 2) return 'opaque';
   const dots = '.'.repeat(rank - 2);
   const group = node.int('group', 1);
   const [input, weightIn, weightOut, output] = (() => {

@@ -98,7 +98,9 @@ export interface GemmTerms extends ProductTerms {
   readonly c: string;
 }
 
-export function gemmTerms(node: Node, a: Shape | null, b: Shape | null, c: Shape | null | undefined): GemmTerms {
+/** Axes of a Gemm; null where an operand is no matrix. C is undefined where omitted, null where its rank is unknown. */
+export function gemmTerms(node: Node, a: Shape | null, b: Shape | null, c: Shape | null | undefined): GemmTerms | null {
+  if ((a && a.length !== 2) || (b && b.length !== 2) || (c && c.length > 2)) return null;
   const [transA, transB] = [node.int('transA', 0) !== 0, node.int('transB', 0) !== 0];
   const [m, n] = [a ? a[transA ? 1 : 0]! : null, b ? b[transB ? 0 : 1]! : null];
   let [mName, nName, cTerm] = ['m', 'n', ''];
@@ -122,7 +124,7 @@ export function gemmTerms(node: Node, a: Shape | null, b: Shape | null, c: Shape
 
 export function gemmAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   const t = gemmTerms(node, inputs[0] ?? null, inputs[1] ?? null, node.input(2) ? (inputs[2] ?? null) : undefined);
-  return nodeAxes(node, { 0: t.a, 1: t.b, 2: t.c }, [t.result]);
+  return t ? nodeAxes(node, { 0: t.a, 1: t.b, 2: t.c }, [t.result]) : 'opaque';
 }
 
 export function gemmCost(a: number, c: number): (ctx: CostContext) => Work {

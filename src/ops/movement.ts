@@ -83,7 +83,7 @@ const concat: OpRecord = {
     return [tensorResult(dtype, out, concatValue(ctx, axis, all))];
   },
   axes: (node, inputs) => {
-    if (inputs.some((s) => !s)) return 'opaque';
+    if (inputs.some((s) => !s || s.length !== inputs[0]?.length)) return 'opaque';
     const rank = inputs[0]!.length;
     const axis = concatAxis(node, rank);
     if (rank + inputs.length > 52) return 'opaque';

@@ -84,7 +84,7 @@ function groupNormResult(ctx: InferContext): Inferred[] {
 /** Whole groups can go (with `num_groups`), channels of a group cannot: they are normalized together. */
 function groupNormAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   const x = inputs[0];
-  if (!x) return 'opaque';
+  if (!x || x.length < 2) return 'opaque';
   const groups = node.int('num_groups', 1);
   // One channel a group is an instance normalization.
   const channel = groups === x[1] ? 'g' : '(g.)';

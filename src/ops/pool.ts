@@ -40,7 +40,7 @@ export function globalPoolShape(ctx: InferContext, input = 0, nhwc = false): Sha
 /** Batch and channel axes are free, spatial ones are not. */
 export function poolAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   const rank = inputs[0]?.length;
-  if (rank === undefined) return 'opaque';
+  if (rank === undefined || rank < 2) return 'opaque';
   const dots = '.'.repeat(rank - 2);
   const term = node.int('channels_last', 0) !== 0 ? `n${dots}c` : `nc${dots}`;
   return nodeAxes(
