@@ -3,9 +3,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { nodeEngine } from '../src/node/engine.js';
 import { readModel, writeModel } from '../src/node/files.js';
 import { decodeModel } from '../src/onnx/decode.js';
 import { encodeModel } from '../src/onnx/encode.js';
+import { findFeeds } from '../src/runtime/inputs.js';
 import { describeModel } from './model-equality.js';
 import { sharedData, sharedModels } from './shared-data.js';
 
@@ -38,5 +40,25 @@ describe.skipIf(sharedModels().length === 0).each(sharedModels())('%s', (name) =
     const out = join(folder, `external_${name.replaceAll('/', '_')}`);
     await writeModel(model, out, { external: true });
     expect(describeModel(await readModel(out))).toEqual(describeModel(model));
+  });
+});
+
+const run = ['resnet20-cifar10/resnet20_cifar10.onnx', 'silero-vad/silero_vad_16k_op15.onnx', 'text-models/sst2_bert_mini.onnx'];
+
+describe.skipIf(sharedData('.') === undefined)('ONNX Runtime', () => {
+  it.each(run)('answers the same for %s with its weights in another file', async (name) => {
+    const path = sharedData(name)!;
+    const model = await readModel(path);
+    const out = join(folder, `run_${name.replaceAll('/', '_')}`);
+    const { files } = await writeModel(model, out, { external: true });
+    expect(files.length).toBe(2);
+    const engine = await nodeEngine();
+    const [original, written] = [await engine.load({ path }, { threads: 1 }), await engine.load({ path: out }, { threads: 1 })];
+    const { feeds } = await findFeeds(original, model);
+    const [expected, actual] = [await original.run(feeds), await written.run(feeds)];
+    for (const [output, tensor] of Object.entries(expected))
+      expect(Buffer.compare(actual[output]!.bytes(), tensor.bytes()), output).toBe(0);
+    await original.release();
+    await written.release();
   });
 });
