@@ -141,3 +141,32 @@ test('local functions are inferred for each call', () => {
   ]);
   expect(x.type).toBeUndefined();
 });
+
+test('nested calls that multiply end in a bounded time', () => {
+  const depth = 40;
+  const model = buildModel('bomb', (b) => void b.output(b.op('F0', [b.input('x', 'float', [2])], {}, { domain: 'local' }), 'y'), {
+    opsets: { local: 1 },
+  });
+  for (let i = 0; i < depth; i++) {
+    const body = new Graph(`F${i}`);
+    const inner = new Builder(body);
+    const x = body.addInput('x');
+    const next = (v: typeof x) => (i === depth - 1 ? inner.op('Neg', [v]) : inner.op(`F${i + 1}`, [v], {}, { domain: 'local' }));
+    inner.output(next(next(x)));
+    const opsets = new Map([
+      ['', 21],
+      ['local', 1],
+    ]);
+    model.functions.push({
+      name: `F${i}`,
+      domain: 'local',
+      overload: '',
+      graph: body,
+      attributes: [],
+      attributeDefaults: new Map(),
+      opsets,
+    });
+  }
+  const report = inferShapes(model);
+  expect(report.unknown.map((u) => u.op)).toEqual(['local.F0']);
+}, 20_000);

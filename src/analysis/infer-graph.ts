@@ -1,6 +1,6 @@
 // The walk of shape inference: node by node in order, subgraphs when their node asks, local functions by binding their inputs.
 // It keeps what files claim (value_info) apart from what follows from the operators, and never invents: what is not known stays open.
-import { PareError, shapeError, typeError } from '../errors.js';
+import { limitError, PareError, shapeError, typeError } from '../errors.js';
 import { canonicalDim, dimSymbols, equalDims } from '../ir/dim.js';
 import { DTYPES, type DType } from '../ir/dtype.js';
 import type { Graph, Node, Value } from '../ir/graph.js';
@@ -11,6 +11,7 @@ import { cloneGraph, walkGraphs, walkNodes } from '../ir/walk.js';
 import { moreDefinite, refineType } from '../ops/infer-helpers.js';
 import { type InferContext, type Inferred, MAX_PARTIAL_ELEMENTS, type PartialValue } from '../ops/op.js';
 import { opRecord } from '../ops/registry.js';
+import { countNodes } from './facts.js';
 
 /** A node whose outputs could not be inferred: unknown to Pare, or in contradiction with its inputs. */
 export interface UnknownNode {
@@ -35,6 +36,10 @@ export const UNKNOWN_OPERATOR = 'the operator is not known';
 /** Nesting of local functions beyond which a file is taken for recursive. */
 const MAX_FUNCTION_DEPTH = 32;
 
+/** Nodes looked at in all, repeats in loops and function bodies included: bounds the time that nesting in a hostile file can cost. */
+const BASE_VISITS = 50_000;
+const VISITS_PER_NODE = 20;
+
 export class GraphInference {
   readonly unknown = new Map<Node, UnknownNode>();
   readonly conflicts = new Map<Value, TypeConflict>();
@@ -52,12 +57,15 @@ export class GraphInference {
   readonly #taken = new Set<string>();
   #opsets: ReadonlyMap<string, number>;
   #functionDepth = 0;
+  #visits = 0;
+  readonly #maxVisits: number;
   #prefix = '';
 
   constructor(model: Model, strict: boolean) {
     this.#model = model;
     this.#strict = strict;
     this.#opsets = model.opsets;
+    this.#maxVisits = BASE_VISITS + VISITS_PER_NODE * countNodes(model);
   }
 
   /** Infers the nodes of a graph whose inputs have their types; answers the types of its outputs. */
@@ -68,13 +76,16 @@ export class GraphInference {
 
   /** Infers one node whose inputs have their types: for rewrites that add nodes. */
   inferNode(node: Node): void {
+    this.#visits = 0;
     this.#node(node);
   }
 
   #node(node: Node): void {
+    this.#visits++;
     const record = opRecord(node.domain, node.opType);
     const local = this.#model.functions.length > 0 ? this.#model.functionOf(node) : undefined;
     let results: readonly Inferred[];
+    this.unknown.delete(node);
     try {
       if (local) results = this.#call(node, local);
       else if (record) results = record.infer(new Context(node, this));
@@ -82,7 +93,6 @@ export class GraphInference {
         this.#giveUp(node, UNKNOWN_OPERATOR);
         return;
       }
-      this.unknown.delete(node);
     } catch (error) {
       if (!(error instanceof PareError) || error.kind === 'bug' || this.#strict) throw error;
       this.#giveUp(node, error.message);
@@ -124,12 +134,18 @@ export class GraphInference {
 
   subgraph(graph: Graph, inputs: readonly (ValueType | undefined)[]): (ValueType | undefined)[] {
     for (const [i, formal] of graph.inputs.entries()) this.#assign(formal, { type: inputs[i] });
-    return this.run(graph);
+    return this.#visits > this.#maxVisits ? graph.outputs.map(() => undefined) : this.run(graph);
   }
 
   #call(node: Node, called: LocalFunction): Inferred[] {
-    if (this.#functionDepth >= MAX_FUNCTION_DEPTH)
-      throw shapeError(`function ${node.op}: expected at most ${MAX_FUNCTION_DEPTH} nested calls, got more`);
+    if (this.#functionDepth >= MAX_FUNCTION_DEPTH || this.#visits > this.#maxVisits) {
+      throw limitError(
+        `function ${node.op}: expected at most ${MAX_FUNCTION_DEPTH} nested calls and ${this.#maxVisits} nodes in all, got more`,
+        {
+          place: { node: node.label },
+        },
+      );
+    }
     let body = this.bodies.get(node);
     if (!body) {
       body = cloneGraph(called.graph);

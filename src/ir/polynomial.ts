@@ -16,7 +16,10 @@ interface Term {
 /** Terms by key, no zero coefficients. */
 export type Poly = ReadonlyMap<string, Term>;
 
-/** Thrown where coefficients leave the safe integers; the operation on dimensions then answers null. */
+/** Products with more terms are given up: no real shape needs them. */
+const MAX_TERMS = 4096;
+
+/** Thrown where coefficients leave the safe integers or a product has too many terms; the operation on dimensions then answers null. */
 export class Overflow extends Error {}
 
 export function constant(n: number): Poly {
@@ -45,6 +48,7 @@ export function scale(p: Poly, factor: number): Poly {
 }
 
 export function product(p: Poly, q: Poly): Poly {
+  if (p.size * q.size > MAX_TERMS) throw new Overflow();
   const out = new Map<string, Term>();
   for (const a of p.values()) for (const b of q.values()) addTerm(out, multiply(a, b), 1);
   return out;
