@@ -6,7 +6,7 @@ import type { DType } from '../ir/dtype.js';
 import type { Node } from '../ir/graph.js';
 import { type Dim, formatShape, formatType, type Shape } from '../ir/type.js';
 import { sameDtype, tensorResult, unifyDims } from './infer-helpers.js';
-import type { Axes, CostContext, InferContext, Inferred, OpRecord, QuantFacts, Work } from './op.js';
+import type { Axes, CostContext, InferContext, Inferred, QuantFacts, Work } from './op.js';
 
 export const FLOATS: readonly DType[] = ['float', 'float16', 'double', 'bfloat16'];
 export const BYTES: readonly DType[] = ['int8', 'uint8'];
@@ -30,11 +30,6 @@ export function commonDtype(ctx: InferContext, inputs: readonly number[], allowe
   const present = inputs.filter((i) => ctx.has(i));
   for (const i of present) requireDtype(ctx, i, allowed);
   return sameDtype(ctx, present);
-}
-
-/** Fails unless an input is present. */
-export function requireInput(ctx: InferContext, input: number, what: string): void {
-  if (!ctx.has(input)) ctx.failShape(input, what, 'no input');
 }
 
 /** Checks that an input, where present, is one-dimensional with `extent` elements. */
@@ -105,14 +100,4 @@ export function opsPerOutput(perElement: number): (ctx: CostContext) => Work {
 /** Cost of `perElement` operations for each element of an input. */
 export function opsPerInput(perElement: number, input = 0): (ctx: CostContext) => Work {
   return (ctx) => ({ macs: 0, ops: perElement * elements(ctx.inputs[input]) });
-}
-
-type Defaults = 'domain' | 'since' | 'grad' | 'axes' | 'quant' | 'cost';
-
-/** A record whose facts are written out in one line per operator; what is not given comes from `base`, which must be complete. */
-export function recordsLike(
-  base: Pick<OpRecord, Defaults>,
-  list: readonly (Pick<OpRecord, 'opType' | 'infer'> & Partial<OpRecord>)[],
-): OpRecord[] {
-  return list.map((item) => ({ ...base, ...item }));
 }

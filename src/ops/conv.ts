@@ -77,7 +77,7 @@ function divideExactlyOrNull(ctx: InferContext, input: number, dim: Dim, by: num
 }
 
 /** Terms of data, weight, per-output-channel operands and result. */
-export interface ConvTerms {
+interface ConvTerms {
   readonly data: string;
   readonly weight: string;
   readonly channel: string;

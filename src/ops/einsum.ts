@@ -8,13 +8,13 @@ import { broadcastDims } from './infer-helpers.js';
 import type { Axes, CostContext, InferContext, QuantFacts, Work } from './op.js';
 
 /** Terms as lists of letters, `...` being one item. */
-export interface Equation {
+interface Equation {
   readonly inputs: readonly (readonly string[])[];
   readonly output: readonly string[];
 }
 
 /** Throws E_TYPE for text that is no equation; `node` is named in it. */
-export function parseEquation(text: string, node?: string): Equation {
+function parseEquation(text: string, node?: string): Equation {
   const place = node === undefined ? {} : { place: { node } };
   const fail = () => typeError(`Einsum equation: expected terms such as "ij,jk->ik", got "${text}"`, place);
   const term = (s: string): string[] => {

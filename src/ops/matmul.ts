@@ -39,7 +39,7 @@ export function matmulShape(ctx: InferContext, a: Shape | null, b: Shape | null,
   return [...batch, ...tail];
 }
 
-export interface ProductTerms {
+interface ProductTerms {
   readonly a: string;
   readonly b: string;
   readonly result: string;
@@ -72,7 +72,7 @@ export function productCost(left: number, bias: number | null = null): (ctx: Cos
   };
 }
 
-export const MATMUL_QUANT: QuantFacts = {
+const MATMUL_QUANT: QuantFacts = {
   kind: 'compute',
   data: [0],
   weight: 1,
@@ -94,7 +94,7 @@ export function gemmShape(ctx: InferContext, a: number, b: number, c: number): S
   return shape;
 }
 
-export interface GemmTerms extends ProductTerms {
+interface GemmTerms extends ProductTerms {
   readonly c: string;
 }
 

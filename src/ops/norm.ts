@@ -99,12 +99,12 @@ function groupNormAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
 // ---- over the last axes ----
 
 /** Type of the statistics by the attribute stash_type (1 float, 16 bfloat16). */
-export function stashType(ctx: InferContext): DType {
+function stashType(ctx: InferContext): DType {
   return dtypeOfCode(ctx.node.int('stash_type', 1));
 }
 
 /** Shape of statistics: the normalized axes have extent 1. */
-export function statisticsShape(ctx: InferContext, fallback = -1): Shape | null {
+function statisticsShape(ctx: InferContext, fallback = -1): Shape | null {
   const x = ctx.shape(0);
   if (x === null) return null;
   const axis = normalizeAxis(ctx, ctx.node.int('axis', fallback), x.length);
@@ -120,7 +120,7 @@ function layerNormResult(ctx: InferContext): Inferred[] {
 }
 
 /** RMSNormalization: the output has the type of the scale, which may differ from the input's. */
-export function rmsNormResult(ctx: InferContext): Inferred[] {
+function rmsNormResult(ctx: InferContext): Inferred[] {
   requireDtype(ctx, 0, FLOATS);
   const dtype = requireDtype(ctx, 1, FLOATS);
   const statistics = statisticsShape(ctx);
@@ -129,7 +129,7 @@ export function rmsNormResult(ctx: InferContext): Inferred[] {
 }
 
 /** Axes before `axis` are free unless a scale or bias varies along them in a way that cannot be told. */
-export function layerNormAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
+function layerNormAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
   const x = inputs[0];
   if (!x) return 'opaque';
   const axis = node.int('axis', -1);

@@ -22,7 +22,7 @@ const SMALL_FLOATS: readonly DType[] = [
 ];
 const SMALL_INTS: readonly DType[] = ['int8', 'uint8', 'int16', 'uint16', 'int4', 'uint4', 'int2', 'uint2'];
 /** Types that QuantizeLinear writes. */
-export const QUANTIZED_TYPES: readonly DType[] = [...SMALL_INTS, ...SMALL_FLOATS];
+const QUANTIZED_TYPES: readonly DType[] = [...SMALL_INTS, ...SMALL_FLOATS];
 
 /** Checks scale and zero point (inputs 1 and 2) against the tensor: per tensor, per axis or in blocks. */
 function requireGranularity(ctx: InferContext, defaultAxis: number): void {
