@@ -4,10 +4,11 @@ import type { Model } from '../ir/model.js';
 import { Tensor } from '../ir/tensor.js';
 import type { IndexedDataset } from './dataset.js';
 import { gunzip } from './gzip.js';
+import { imagesToTensor, planImages, shapeImage } from './image-plan.js';
 import { indexedDataset } from './indexed.js';
 import { batchPlan, modelInputs, singleInput } from './inputs.js';
 import type { PixelImage } from './pixels.js';
-import { imagesToTensor, type Preprocess, planImages, shapeImage } from './preprocess.js';
+import type { Preprocess } from './preprocess.js';
 
 export interface ImageSource {
   readonly name: string;

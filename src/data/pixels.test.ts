@@ -2,9 +2,10 @@
 import { describe, expect, it } from 'vitest';
 import { PareError } from '../errors.js';
 import { Tensor } from '../ir/tensor.js';
+import { imagesToTensor, normalizeRows, planImages, shapeImage } from './image-plan.js';
 import type { ModelInput } from './inputs.js';
 import { cropCenter, type PixelImage, resizeImage, resizeShorter, toChannels } from './pixels.js';
-import { imagesToTensor, normalizeRows, PRESETS, parsePreprocess, planImages, presetNamed, shapeImage } from './preprocess.js';
+import { PRESETS, parsePreprocess, presetNamed } from './preprocess.js';
 
 const SOURCE = [
   242, 18, 153, 131, 160, 197, 255, 70, 151, 83, 245, 24, 68, 193, 61, 134, 159, 21, 19, 218, 150, 162, 12, 30, 64, 92, 66, 101, 229, 158,
@@ -117,6 +118,19 @@ describe('preprocessing', () => {
     expect([tensor.dtype, [...tensor.bytes()]]).toEqual(['uint8', [7, 255]]);
   });
 
+  it('finds the size in the model, the settings or the images', () => {
+    const size = (shape: (number | string)[], json: unknown = {}, native?: PixelImage) => {
+      const { width, height, channels, layout } = planImages(input(shape), parsePreprocess(json), native);
+      return [height, width, channels, layout];
+    };
+    expect(size(['N', 3, 'H', 'W'])).toEqual([224, 224, 3, 'nchw']);
+    expect(size(['N', 'C', 'H', 'W'], {}, image)).toEqual([5, 7, 1, 'nchw']);
+    expect(size(['N', 'H', 'W', 3], { crop: [6, 8] })).toEqual([6, 8, 3, 'nhwc']);
+    expect(size(['N', 28, 28])).toEqual([28, 28, 1, 'nhw']);
+    expect(size(['N', 3072])).toEqual([32, 32, 3, 'flat']);
+    expect(size(['N', 600], { resize: [10, 20] })).toEqual([10, 20, 3, 'flat']);
+  });
+
   it('names what is wrong', () => {
     expect(() => presetNamed('imgnet')).toThrow(/expected imagenet, mobilenet, .*got "imgnet"/);
     expect(() => parsePreprocess({ rezise: 3 }, 'p.json')).toThrow(/p\.json.*rezise/);
@@ -124,7 +138,8 @@ describe('preprocessing', () => {
     expect(() => parsePreprocess({ std: [1, 0, 1] })).toThrow(/std/);
     expect(() => parsePreprocess({ mean: [1, 2] })).toThrow(/expected one number or three, got 2/);
     expect(() => planImages(input(['N', 5, 8, 8]), PRESETS.unit)).toThrow(/"x" float\[N,5,8,8\].*got 5/);
+    expect(() => planImages(input(['N', 3, 8, 8]), { ...PRESETS.unit, crop: 9 })).toThrow(/"crop": 9 was asked for/);
     expect(() => planImages(input(['N', 'T'], 'int64'), PRESETS.unit)).toThrow(PareError);
-    expect(() => planImages(input(['N', 100]), PRESETS.unit, rgb)).toThrow(/got images 2x1/);
+    expect(() => planImages(input(['N', 100]), PRESETS.unit, rgb)).toThrow(/got images of 2x1 pixels/);
   });
 });

@@ -7,12 +7,13 @@ import { type AudioSettings, audioDataset, isAudioJson, parseAudioSettings, soun
 import type { IndexedDataset } from '../data/dataset.js';
 import { gunzip } from '../data/gzip.js';
 import { parseIdx } from '../data/idx.js';
+import { normalizeRows } from '../data/image-plan.js';
 import { cifarSource, type ImageSource, imageDataset, pixelSource } from '../data/images.js';
 import { limitDataset } from '../data/indexed.js';
 import { type ModelInput, modelInputs } from '../data/inputs.js';
 import { readNpySource } from '../data/npy.js';
 import { readNpz } from '../data/npz.js';
-import { normalizeRows, PRESETS, type Preprocess, parsePreprocess, presetNamed } from '../data/preprocess.js';
+import { PRESETS, type Preprocess, parsePreprocess, presetNamed } from '../data/preprocess.js';
 import { randomDataset } from '../data/random.js';
 import { parseLines, parseTable, type TableKind } from '../data/table.js';
 import { isLanguageModel, languageDataset, textDataset } from '../data/text.js';
@@ -79,7 +80,7 @@ async function openSpec(spec: string, model: Model, options: DataOptions): Promi
     const file = { path: basename(spec), read: async () => readBytes(spec) };
     return openListing({ name: spec, files: [file], folders: [] }, model, options);
   }
-  const kind = /\.(csv|tsv|jsonl|ndjson|txt)$/.exec(lower)?.[1];
+  const kind = /\.(csv|tsv|jsonl|ndjson|txt)(?:\.gz)?$/.exec(lower)?.[1];
   if (kind !== undefined) return openText(spec, kind, model, options);
   throw usageError(`--data ${spec}: expected ${FORMS}, got "${basename(spec)}"`);
 }
