@@ -1,6 +1,7 @@
 // Simplification of every shared model: the same outputs, no more nodes, a newer opset. Prints the table of node counts.
 import { writeFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
+import type { Node } from '../../src/ir/graph.js';
 import type { Model } from '../../src/ir/model.js';
 import { walkNodes } from '../../src/ir/walk.js';
 import { nodeEngine } from '../../src/node/engine.js';
@@ -16,9 +17,11 @@ const EXCLUDED = new Set(['supres/supres_extensions_op18.onnx', 'onnxruntime-go/
 
 const rows: string[] = [];
 
-function count(model: Model): number {
-  return [...walkNodes(model.graph)].length;
+function count(model: Model, which: (node: Node) => boolean = () => true): number {
+  return [...walkNodes(model.graph)].filter(which).length;
 }
+
+const isQuantizer = (node: Node) => /^(De)?[Qq]uantizeLinear$/.test(node.opType);
 
 describe('simplify on shared models', () => {
   it.each(sharedModels().filter((path) => !EXCLUDED.has(path)))('%s keeps its outputs', async (path) => {
@@ -29,6 +32,11 @@ describe('simplify on shared models', () => {
     rows.push(`${path}: ${count(model)} -> ${count(simple)} nodes, opset ${model.opset} -> ${simple.opset}, ${record.ms.toFixed(0)} ms`);
     if (process.env.PARE_DUMP) writeFileSync(`${process.env.PARE_DUMP}/${path.replaceAll('/', '_')}.json`, JSON.stringify(record, null, 1));
     expect(count(simple)).toBeLessThanOrEqual(count(model));
+    // What is quantized stays quantized, and simplifying again finds nothing more.
+    expect(count(simple, isQuantizer)).toBe(count(model, isQuantizer));
+    const again = await runPasses(simple, [simplify()], { engine });
+    expect(count(again.model)).toBe(count(simple));
+    expect(again.changed).toBe(false);
     const a = await openSession(engine, model, { threads: 1 });
     const b = await openSession(engine, simple, { threads: 1 });
     const found = await findFeeds(a, model);

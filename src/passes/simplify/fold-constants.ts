@@ -4,7 +4,7 @@ import { byteLengthOf } from '../../ir/dtype.js';
 import type { Graph, Node, Value } from '../../ir/graph.js';
 import { type Model, tensorTypeOf } from '../../ir/model.js';
 import { elementCount, Tensor } from '../../ir/tensor.js';
-import { isStatic } from '../../ir/type.js';
+import { type Dim, isStatic } from '../../ir/type.js';
 import { walkGraphs, walkNodes } from '../../ir/walk.js';
 import type { PartialValue } from '../../ops/op.js';
 import { opRecord } from '../../ops/registry.js';
@@ -46,8 +46,10 @@ function isFoldable(value: Value): boolean {
   return !value.isGraphOutput && value.uses.length > 0;
 }
 
+/** Followed integers are clamped to what a number holds exactly; at that border the engine must do it. */
 function isComplete(known: PartialValue): boolean {
-  return known.items.length > 0 && known.items.every((x) => typeof x === 'number' && Number.isFinite(x)) && known.dtype !== 'string';
+  const exact = (x: Dim) => typeof x === 'number' && Number.isFinite(x) && Math.abs(x) < Number.MAX_SAFE_INTEGER;
+  return known.items.length > 0 && known.items.every(exact) && known.dtype !== 'string';
 }
 
 export interface FoldResult {

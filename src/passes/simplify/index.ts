@@ -129,6 +129,12 @@ function prepare(model: Model, opts: SimplifyOptions, ctx: PassContext): boolean
     if (fixed.length > 0) {
       changed = true;
       ctx.note('inputDefaults', fixed);
+      if (model.irVersion >= 4) {
+        ctx.warn({
+          message: `${fixed.length} inputs with default values became constants (every constant of the file was listed as an input)`,
+          fix: 'set inputDefaults to "keep" if callers feed them',
+        });
+      }
     }
   }
   if (absorbConstants(model) > 0) changed = true;

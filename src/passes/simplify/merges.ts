@@ -75,13 +75,10 @@ const sliceChain: Rule = nodeRule({
   },
 });
 
-/** Slice ends may be 2^63-1 in the file and were clamped to what a number holds: any end that large means "to the end". */
+/** Slice ends may be 2^63-1, which no number holds: what lies beyond the safe range means "to the end" and is cut to that range. */
 function int64s(values: readonly number[]): Tensor {
-  return Tensor.of(
-    'int64',
-    [values.length],
-    BigInt64Array.from(values, (v) => BigInt(v)),
-  );
+  const cut = (v: number) => BigInt(Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, v)));
+  return Tensor.of('int64', [values.length], BigInt64Array.from(values, cut));
 }
 
 const concatChain: Rule = nodeRule({
