@@ -36,7 +36,10 @@ export interface SessionOptions {
   readonly profile?: boolean | undefined;
   /** Low peak memory before speed: no arena, no weight prepacking. */
   readonly frugal?: boolean | undefined;
-  /** Session configuration entries passed through to ONNX Runtime. */
+  /**
+   * Session configuration entries passed through to ONNX Runtime, by full name or nested: `{ 'session.set_denormal_as_zero': '1' }` (which
+   * only the first session of a process decides).
+   */
   readonly extra?: Readonly<Record<string, unknown>> | undefined;
 }
 

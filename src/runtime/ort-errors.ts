@@ -3,18 +3,12 @@
 import { type ErrorPlace, PareError, runtimeError } from '../errors.js';
 
 /** Patterns by which ONNX Runtime names the node that failed, at load or run time. */
-const NODE_PATTERNS = [
-  /Name:\s?'([^']+)'/,
-  /node with name '([^']+)'/,
-  /\bNode:? ?\(([^)]+)\)/,
-  /\bin node \(([^)]+)\)/,
-  /initializer: (\S+?)\.? /,
-];
+const NODE_PATTERNS = [/Name:\s?'([^']+)'/, /node with name '([^']+)'/, /\bNode:? ?\(([^)]+)\)/, /\bin node \(([^)]+)\)/];
 
 const HINTS: readonly (readonly [RegExp, string])[] = [
   [
     /Failed to load shared library|providers_shared|libonnxruntime_providers_cuda/,
-    'CUDA needs the provider libraries: run "npx --no-install onnxruntime-node-install" or set ONNXRUNTIME_NODE_INSTALL_CUDA at install, or use --device cpu',
+    'CUDA needs libraries that are not in the package: reinstall onnxruntime-node with ONNXRUNTIME_NODE_INSTALL=cuda12 set, or use --device cpu',
   ],
   [/WebGPU adapter|webgpu_context/i, 'no usable GPU was found (a Vulkan, Metal or D3D12 driver is needed); use --device cpu'],
   [/unsupported data type: \d+/i, 'an input or output has a type that cannot cross into JavaScript; open the model with openSession'],
