@@ -11,8 +11,8 @@ import { constantsOf } from './facts.js';
 
 export interface Potential {
   readonly technique: string;
-  /** The command that applies it. */
-  readonly command: string;
+  /** The command that applies it; null where Pare has none yet. */
+  readonly command: string | null;
   /** Nodes it could change. */
   readonly nodes: number;
   /** Bytes of constants it could change. */
@@ -59,13 +59,13 @@ export function compressionPotential(model: Model): Potential[] {
       1 - INT4_BITS / 32,
     ),
     { technique: 'float16', command: 'quantize --mode fp16', nodes: floatNodes, bytes: floatBytes, saves: floatBytes / 2 },
-    estimate('structured pruning, half of the channels', 'prune --structured --sparsity 0.5', compute, 1 - (1 - PRUNED) ** 2),
+    estimate('structured pruning, half of the channels', null, compute, 1 - (1 - PRUNED) ** 2),
     lowRank(matrices),
   ];
   return found.filter((p) => p.nodes > 0 && p.saves > 0).sort((a, b) => b.saves - a.saves);
 }
 
-function estimate(technique: string, command: string, uses: readonly WeightUse[], fraction: number): Potential {
+function estimate(technique: string, command: string | null, uses: readonly WeightUse[], fraction: number): Potential {
   const tensors = new Set(uses.map((u) => u.tensor));
   const bytes = [...tensors].reduce((sum, t) => sum + t.byteLength, 0);
   return { technique, command, nodes: new Set(uses.map((u) => u.node)).size, bytes, saves: Math.round(bytes * fraction) };
@@ -82,7 +82,7 @@ function lowRank(uses: readonly WeightUse[]): Potential {
   const tensors = [...new Set(worth.map((u) => u.tensor))];
   return {
     technique: 'low rank, a quarter of the full rank',
-    command: 'factorize',
+    command: null,
     nodes: new Set(worth.map((u) => u.node)).size,
     bytes: tensors.reduce((sum, t) => sum + t.byteLength, 0),
     saves: tensors.reduce((sum, t) => sum + saving(t), 0),

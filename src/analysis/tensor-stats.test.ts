@@ -9,7 +9,7 @@ test('moments, zeros and histogram', () => {
 });
 
 test('one far value among many is an outlier', () => {
-  const values = new Array(1000).fill(0).map((_, i) => (i % 2 ? 1 : -1));
+  const values = Array.from({ length: 1000 }, (_, i): number => (i % 2 ? 1 : -1));
   values[7] = 500;
   expect(tensorStats('w', Tensor.from('float', [1000], values))!.outliers).toBe(0.001);
 });

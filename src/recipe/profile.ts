@@ -4,12 +4,14 @@ import { constantsOf, countNodes } from '../analysis/facts.js';
 import { compressionPotential, type Potential } from '../analysis/potential.js';
 import { type TensorStats, tensorStats } from '../analysis/tensor-stats.js';
 import { PareError } from '../errors.js';
+import type { Node } from '../ir/graph.js';
 import type { Model } from '../ir/model.js';
 import { formatType } from '../ir/type.js';
 import type { Progress, Warning } from '../pass/define.js';
 import type { Engine, NodeTime, SessionOptions } from '../runtime/engine.js';
 import { findFeeds, randomFeeds } from '../runtime/inputs.js';
 import { type BatchLatency, measureThroughput } from '../runtime/latency.js';
+import { attributeTimes } from './node-times.js';
 import type { InputModel } from './staging.js';
 
 export interface ProfileOptions {
@@ -92,7 +94,7 @@ export async function profileModel(input: InputModel, engine: Engine, options: P
   }
   for (const note of cost.notes) warnings.push({ message: note });
   const measured = options.run === false ? null : await measure(input, engine, options, warnings);
-  const times = new Map((measured?.nodes ?? []).map((t) => [t.node, t.ms / Math.max(1, t.runs)]));
+  const { byNode: times, fused } = attributeTimes(model, measured?.nodes ?? []);
   const layers = cost.byNode.map((row) => layerOf(row, times));
   return {
     path: input.path,
@@ -110,7 +112,7 @@ export async function profileModel(input: InputModel, engine: Engine, options: P
     bytesByDtype: cost.bytesByDtype as Record<string, number>,
     peakActivationBytes: cost.peakActivationBytes,
     shapes: cost.inputShapes,
-    operators: operatorShares(layers),
+    operators: operatorShares(layers, fused),
     layers,
     constants: options.weights === false ? [] : await weightStats(model, options),
     potential: compressionPotential(model),
@@ -164,7 +166,7 @@ async function measure(input: InputModel, engine: Engine, options: ProfileOption
 /** Runs enough to drown the first run's one-off costs. */
 const PROFILED_RUNS = 5;
 
-/** Per-node times in a session of its own: collecting them slows the runs down. Graph rewriting is limited so that nodes keep their names. */
+/** Per-node times in a session of its own: collecting them slows the runs down. */
 async function profileNodes(
   input: InputModel,
   engine: Engine,
@@ -191,7 +193,7 @@ function withoutBatch(symbols: Readonly<Record<string, number>>): Record<string,
   return Object.fromEntries(Object.entries(symbols).filter(([name]) => !/batch|^n$/i.test(name)));
 }
 
-function layerOf(row: NodeCost, times: ReadonlyMap<string, number>): ProfileLayer {
+function layerOf(row: NodeCost, times: ReadonlyMap<Node, number>): ProfileLayer {
   const { node } = row;
   return {
     name: node.label,
@@ -202,11 +204,12 @@ function layerOf(row: NodeCost, times: ReadonlyMap<string, number>): ProfileLaye
     params: row.params,
     bytes: row.paramBytes,
     outputBytes: row.outputBytes,
-    ms: times.get(node.name) ?? null,
+    ms: times.get(node) ?? null,
   };
 }
 
-function operatorShares(layers: readonly ProfileLayer[]): OperatorShare[] {
+/** `fused` are the runtime's own operators that stand for several nodes: they have time but no nodes. */
+function operatorShares(layers: readonly ProfileLayer[], fused: ReadonlyMap<string, number>): OperatorShare[] {
   const shares = new Map<string, { op: string; count: number; macs: number; bytes: number; ms: number | null }>();
   for (const layer of layers) {
     const share = shares.get(layer.op) ?? { op: layer.op, count: 0, macs: 0, bytes: 0, ms: null };
@@ -216,6 +219,8 @@ function operatorShares(layers: readonly ProfileLayer[]): OperatorShare[] {
     if (layer.ms !== null) share.ms = (share.ms ?? 0) + layer.ms;
     shares.set(layer.op, share);
   }
+  for (const [op, ms] of fused)
+    shares.set(`${op} (made by the runtime)`, { op: `${op} (made by the runtime)`, count: 0, macs: 0, bytes: 0, ms });
   return [...shares.values()].sort((a, b) => b.macs - a.macs || b.bytes - a.bytes || b.count - a.count);
 }
 

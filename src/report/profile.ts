@@ -59,7 +59,7 @@ function potentialSection(p: ModelProfile): string {
   if (p.potential.length === 0) return '';
   const rows = p.potential.map(
     (t) =>
-      `<tr><td>${escapeHtml(t.technique)}</td><td><code>pare ${escapeHtml(t.command)}</code></td><td class="n">${t.nodes}</td><td class="n">${formatBytes(t.bytes)}</td><td class="n">${formatBytes(t.saves)} (${formatPercent(t.saves / p.bytes, 0)})</td></tr>`,
+      `<tr><td>${escapeHtml(t.technique)}</td><td>${t.command === null ? '' : `<code>pare ${escapeHtml(t.command)}</code>`}</td><td class="n">${t.nodes}</td><td class="n">${formatBytes(t.bytes)}</td><td class="n">${formatBytes(t.saves)} (${formatPercent(t.saves / p.bytes, 0)})</td></tr>`,
   );
   return `<h2>What could be saved at best</h2><table><tr><th>technique</th><th>command</th><th class="n">nodes</th><th class="n">could touch</th><th class="n">saves</th></tr>${rows.join('')}</table>`;
 }

@@ -154,7 +154,7 @@ function potential(p: ModelProfile): string {
     [{ title: 'technique' }, { title: 'command' }, right('nodes'), right('could touch'), right('saves at best')],
     p.potential.map((t) => [
       t.technique,
-      `pare ${t.command}`,
+      t.command === null ? '-' : `pare ${t.command}`,
       String(t.nodes),
       formatBytes(t.bytes),
       `${formatBytes(t.saves)} (${formatPercent(t.saves / p.bytes, 0)})`,
