@@ -1,8 +1,8 @@
 // Models on disk: reading with weights as views on the file, and writing that a reader never sees half done
 // (temporary names beside the target, renamed once all is written; external data first, the model last).
 import { createHash } from 'node:crypto';
-import { closeSync, lstatSync, openSync, realpathSync, type Stats, statSync, write } from 'node:fs';
-import { mkdir, rename } from 'node:fs/promises';
+import { closeSync, lstatSync, openSync, realpathSync, renameSync, type Stats, statSync, write } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { promisify } from 'node:util';
 import { externalDataError, fileError } from '../errors.js';
@@ -138,17 +138,33 @@ async function writeAll(files: readonly { readonly file: FileChunks; readonly ta
         throw systemError(error, 'write', target);
       }
     }
-    for (const { temporary, target } of written) {
-      try {
-        await rename(temporary, target);
-      } catch (error) {
-        throw systemError(error, 'write', target);
-      }
-      keepTemporary(temporary);
-    }
+    putInPlace(written);
   } catch (error) {
     for (const { temporary } of written) dropTemporary(temporary);
     throw error;
+  }
+}
+
+/**
+ * Renames all files without giving way to anything else of this process. Of a set, an old model is taken away first and put back on
+ * error: even a kill between two renames leaves no old model that reads new data.
+ */
+function putInPlace(written: readonly { readonly temporary: string; readonly target: string }[]): void {
+  const last = written.at(-1)!;
+  const backup = written.length > 1 && statOf(lstatSync, last.target) ? temporaryName(last.target) : undefined;
+  let current = last.target;
+  try {
+    if (backup !== undefined) renameSync(last.target, backup);
+    for (const { temporary, target } of written) {
+      current = target;
+      renameSync(temporary, target);
+      keepTemporary(temporary);
+    }
+  } catch (error) {
+    if (backup !== undefined && !statOf(lstatSync, last.target)) renameSync(backup, last.target);
+    throw systemError(error, 'write', current);
+  } finally {
+    if (backup !== undefined) dropTemporary(backup);
   }
 }
 
