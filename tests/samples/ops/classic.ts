@@ -1,5 +1,6 @@
 // Samples of the classical machine learning operators (ai.onnx.ml).
 import type { AttributeInput } from '../../../src/ir/attribute.js';
+import { Tensor } from '../../../src/ir/tensor.js';
 import type { OpSample, SampleInput } from '../op-sample.js';
 
 const X: SampleInput = { dtype: 'float', dims: [4, 3] };
@@ -54,13 +55,16 @@ export const SAMPLES: readonly OpSample[] = [
       tree_roots: [0],
       n_targets: 2,
       nodes_featureids: [0],
+      nodes_splits: { type: 'tensor', value: Tensor.from('float', [1], [0.1]) },
+      nodes_modes: { type: 'tensor', value: Tensor.from('uint8', [1], [0]) },
       nodes_truenodeids: [0],
       nodes_trueleafs: [1],
       nodes_falsenodeids: [1],
       nodes_falseleafs: [1],
       leaf_targetids: [0, 1],
+      leaf_weights: { type: 'tensor', value: Tensor.from('float', [2], [0.5, 1.5]) },
     },
-    { opsets: { 'ai.onnx.ml': 5 }, noKernel: 'needs tensor attributes of its own', expect: ['float[4,2]'] },
+    { opsets: { 'ai.onnx.ml': 5 } },
   ),
   ml(
     'LinearClassifier',
