@@ -15,7 +15,7 @@ import { activationPeak } from './peak-memory.js';
 import { nameOpenInputs, type ShapeReport, specializeShapes, type UnknownNode } from './shapes.js';
 
 /** Size of a symbolic dimension that the caller does not give: 1 for the batch, 64 for all others. */
-export const DEFAULT_EXTENT = 64;
+const DEFAULT_EXTENT = 64;
 
 export interface CostOptions {
   /** Numbers for symbolic dimensions. */

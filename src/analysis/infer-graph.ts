@@ -1,7 +1,7 @@
 // The walk of shape inference: node by node in order, subgraphs when their node asks, local functions by binding their inputs.
 // It keeps what files claim (value_info) apart from what follows from the operators, and never invents: what is not known stays open.
 import { limitError, PareError, shapeError, typeError } from '../errors.js';
-import { canonicalDim, dimSymbols, equalDims } from '../ir/dim.js';
+import { canonicalDim, dimSymbols } from '../ir/dim.js';
 import { DTYPES, type DType } from '../ir/dtype.js';
 import type { Graph, Node, Value } from '../ir/graph.js';
 import type { LocalFunction, Model } from '../ir/model.js';
@@ -361,14 +361,4 @@ function bindAttributes(body: Graph, call: Node, called: LocalFunction): void {
       if (attribute.type === 'ref') node.setAttribute(name, call.attribute(attribute.ref) ?? called.attributeDefaults.get(attribute.ref));
     }
   }
-}
-
-/** True where two types are certainly the same in every known part. */
-export function sameType(a: ValueType | undefined, b: ValueType | undefined): boolean {
-  if (a === undefined || b === undefined) return a === b;
-  if (a.kind === 'tensor' && b.kind === 'tensor') {
-    if (a.dtype !== b.dtype || a.shape?.length !== b.shape?.length) return false;
-    return a.shape === null || a.shape.every((d, i) => d === b.shape![i] || equalDims(d, b.shape![i]!) === true);
-  }
-  return formatType(a) === formatType(b);
 }

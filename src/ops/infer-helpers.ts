@@ -112,7 +112,7 @@ export function broadcastDims(a: Dim, b: Dim): Dim | undefined {
 
 // ---- sliding windows (convolution, pooling) ----
 
-export type AutoPad = 'NOTSET' | 'SAME_UPPER' | 'SAME_LOWER' | 'VALID';
+type AutoPad = 'NOTSET' | 'SAME_UPPER' | 'SAME_LOWER' | 'VALID';
 
 export interface WindowGeometry {
   readonly strides: readonly number[];
