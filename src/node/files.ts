@@ -146,26 +146,31 @@ async function writeAll(files: readonly { readonly file: FileChunks; readonly ta
 }
 
 /**
- * Renames all files without giving way to anything else of this process. Of a set, an old model is taken away first and put back on
- * error: even a kill between two renames leaves no old model that reads new data.
+ * Renames all files without giving way to anything else of this process. One file replaces another in one step. Of a set, the old files
+ * are moved aside first, the model before its data, and put back on error: so no moment shows an old model that reads new data, and the
+ * moments without a model are as short as renames are.
  */
 function putInPlace(written: readonly { readonly temporary: string; readonly target: string }[]): void {
-  const last = written.at(-1)!;
-  const backup = written.length > 1 && statOf(lstatSync, last.target) ? temporaryName(last.target) : undefined;
-  let current = last.target;
+  const aside: { readonly backup: string; readonly target: string }[] = [];
+  let current = '';
   try {
-    if (backup !== undefined) renameSync(last.target, backup);
+    for (const { target } of written.length > 1 ? written.toReversed() : []) {
+      current = target;
+      if (!statOf(lstatSync, target)) continue;
+      const backup = temporaryName(target);
+      renameSync(target, backup);
+      aside.push({ backup, target });
+    }
     for (const { temporary, target } of written) {
       current = target;
       renameSync(temporary, target);
-      keepTemporary(temporary);
     }
   } catch (error) {
-    if (backup !== undefined && !statOf(lstatSync, last.target)) renameSync(backup, last.target);
+    for (const { backup, target } of aside.toReversed()) renameSync(backup, target);
     throw systemError(error, 'write', current);
-  } finally {
-    if (backup !== undefined) dropTemporary(backup);
   }
+  for (const { temporary } of written) keepTemporary(temporary);
+  for (const { backup } of aside) dropTemporary(backup);
 }
 
 /** Streams chunks into a new file with one buffer: small chunks are gathered in it, large ones pass through piece by piece. */

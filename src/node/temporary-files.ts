@@ -24,27 +24,18 @@ function removeAll(): void {
 /** Removes the files, then lets the signal do what it would have done without us. */
 function onSignal(signal: NodeJS.Signals): void {
   removeAll();
-  process.removeListener(signal, onSignal);
   // Where the program listens itself, it decides what happens; else the default action ends the process with the right status.
-  if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
-  installed = false;
+  if (process.listenerCount(signal) > 1) return;
+  process.removeListener(signal, onSignal);
+  process.kill(process.pid, signal);
 }
 
+/** Once and for good: a listener that came and went with each file would lose a signal that arrives just as it goes. */
 function install(): void {
   if (installed) return;
   installed = true;
-  process.removeListener('exit', removeAll);
   process.on('exit', removeAll);
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.removeListener(signal, onSignal);
-    process.on(signal, onSignal);
-  }
-}
-
-function uninstall(): void {
-  installed = false;
-  process.removeListener('exit', removeAll);
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.removeListener(signal, onSignal);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
 }
 
 /** A name beside `target`, so that renaming stays within one file system. Registered before the file exists. */
@@ -58,7 +49,6 @@ export function temporaryName(target: string): string {
 /** Forgets a temporary file that was renamed. */
 export function keepTemporary(path: string): void {
   pending.delete(path);
-  if (pending.size === 0) uninstall();
 }
 
 /** Deletes a temporary file or folder. */
