@@ -36,7 +36,7 @@ export function value(name: string): Pattern {
 /** A constant (an initializer that no caller can override) for which `test` holds. */
 export function constant(name: string, test: (tensor: Tensor) => boolean = () => true): Pattern {
   const bind = value(name);
-  return (v, state, next) => v !== null && v.isConstant && test(v.initializer!) && bind(v, state, next);
+  return (v, state, next) => v?.isConstant === true && test(v.initializer!) && bind(v, state, next);
 }
 
 /** The number in a constant of one element, or undefined where the value is no such constant. */

@@ -447,4 +447,11 @@ export const REWRITE_SAMPLES: readonly RewriteSample[] = [
     ops: 'Reshape Reshape Reshape Transpose Transpose Transpose MatMul Softmax MatMul Transpose Reshape',
     miss: /not over the keys/,
   },
+  {
+    rule: 'merge-slices',
+    label: 'to the end, written as 2^63-1',
+    graph: `(float[N,6,6] x) => (float[N,5,3] y) { s = Constant <value_ints = [1]> () e = Constant <value = int64[1] {9223372036854775807}> ()
+      t = Constant <value_ints = [3]> () a = Constant <value_ints = [1]> () b = Constant <value_ints = [2]> () u = Slice (x, s, e, a) y = Slice (u, t, e, b) }`,
+    ops: 'Slice',
+  },
 ];

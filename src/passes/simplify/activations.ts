@@ -100,7 +100,7 @@ const clippedRamp: Rule = nodeRule({
   plan(node, ctx) {
     const clip = node.input(0)?.producer;
     const by = scalarOf(node.input(1));
-    if (!clip || clip.domain !== '' || clip.opType !== 'Clip' || by === undefined || !(by > 0)) return null;
+    if (clip?.domain !== '' || clip.opType !== 'Clip' || by === undefined || !(by > 0)) return null;
     const high = scalarOf(clip.input(2));
     const unit = node.opType === 'Div' ? by : 1 / by;
     if (scalarOf(clip.input(1)) !== 0 || high === undefined || !near(high, unit, 1e-6)) return null;

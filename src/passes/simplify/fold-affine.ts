@@ -77,7 +77,7 @@ const affineBefore: Rule = nodeRule({
   roots: LINEAR_OPS,
   plan(node, ctx) {
     const before = node.input(0)?.producer;
-    if (!before || before.domain !== '' || !AFFINE_OPS.includes(before.opType) || !isPlausible(before)) return null;
+    if (before?.domain !== '' || !AFFINE_OPS.includes(before.opType) || !isPlausible(before)) return null;
     const linear = linearAt(node);
     if (linear === undefined) return null;
     if (typeof linear === 'string') return miss(linear);

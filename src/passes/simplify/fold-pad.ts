@@ -26,7 +26,7 @@ const padIntoConv: Rule = nodeRule({
   domains: ['', 'com.microsoft'],
   plan(node) {
     const pad = node.input(0)?.producer;
-    if (!pad || pad.domain !== '' || pad.opType !== 'Pad' || pad.graph !== node.graph) return null;
+    if (pad?.domain !== '' || pad.opType !== 'Pad' || pad.graph !== node.graph) return null;
     if (pad.string('mode', 'constant') !== 'constant') return miss(`the padding repeats content (mode ${pad.string('mode')})`);
     const fill = pad.input(2) ? scalarOf(pad.input(2)) : pad.float('value', 0);
     if (fill !== 0) return miss(fill === undefined ? 'the padding value is not constant' : `the padding value is ${fill}, not 0`);

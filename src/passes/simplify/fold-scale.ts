@@ -21,7 +21,7 @@ function projectionOf(value: Value, graph: Value['graph']): Projection | Miss | 
   let columns: Projection['columns'] = null;
   for (let hops = 0; hops < 8; hops++) {
     const node = current.producer;
-    if (!node || node.domain !== '' || node.graph !== graph) return null;
+    if (node?.domain !== '' || node.graph !== graph) return null;
     const single = node.outputs.length === 1 ? current.readerCount === 1 : node.opType === 'Split' && current.readerCount === 1;
     if (!single) return miss(`"${current.name}" is also read elsewhere`);
     if (node.opType === 'Reshape' || node.opType === 'Transpose' || node.opType === 'Unsqueeze' || node.opType === 'Squeeze') {
@@ -51,7 +51,7 @@ function withBias(node: Node, columns: Projection['columns']): Projection | Miss
   if (biasIndex < 0) return null;
   const product = node.input(1 - biasIndex)!;
   const matmul = product.producer;
-  if (!matmul || matmul.domain !== '' || matmul.opType !== 'MatMul' || product.readerCount !== 1) return null;
+  if (matmul?.domain !== '' || matmul.opType !== 'MatMul' || product.readerCount !== 1) return null;
   return checked({ matmul, add: node, biasIndex, columns });
 }
 

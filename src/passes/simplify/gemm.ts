@@ -50,7 +50,7 @@ const gemmTranspose: Rule = nodeRule({
       [1, 'transB'],
     ] as const) {
       const transpose = node.input(index)?.producer;
-      if (!transpose || transpose.domain !== '' || transpose.opType !== 'Transpose' || transpose.graph !== node.graph) continue;
+      if (transpose?.domain !== '' || transpose.opType !== 'Transpose' || transpose.graph !== node.graph) continue;
       const perm = transpose.ints('perm') ?? [1, 0];
       if (perm.length !== 2 || perm[0] !== 1) continue;
       return () => {

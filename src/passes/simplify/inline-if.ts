@@ -48,7 +48,7 @@ function inlineBranch(graph: Graph, node: Node, branch: Graph): void {
         overload: inner.overload,
         name: inner.name,
         inputs: inner.inputs.map((v) => v && (map.get(v) ?? v)),
-        outputs: inner.outputs.map((v) => v && v.name),
+        outputs: inner.outputs.map((v) => v?.name ?? null),
         attributes,
       },
       node,

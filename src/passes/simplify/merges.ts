@@ -32,7 +32,7 @@ const castChain: Rule = nodeRule({
   roots: ['Cast'],
   plan(node, ctx) {
     const inner = node.input(0)?.producer;
-    if (!inner || inner.domain !== '' || inner.opType !== 'Cast') return null;
+    if (inner?.domain !== '' || inner.opType !== 'Cast') return null;
     const [from, via, to] = [dtypeOf(inner.input(0)), dtypeOf(inner.outputs[0]), dtypeOf(node.outputs[0])];
     if (!from || !via || !to) return null;
     if (!isLosslessCast(from, via)) return miss(`the cast from ${from} to ${via} in between loses precision`);
@@ -90,7 +90,7 @@ const concatChain: Rule = nodeRule({
     if (axis === undefined || rank === undefined) return null;
     const nested = (v: Value | null): Node | undefined => {
       const inner = v?.producer;
-      if (!inner || inner.domain !== '' || inner.opType !== 'Concat' || inner.graph !== node.graph || v.readerCount !== 1) return undefined;
+      if (inner?.domain !== '' || inner.opType !== 'Concat' || inner.graph !== node.graph || v?.readerCount !== 1) return undefined;
       return positiveAxis(inner.int('axis', 0), rank) === positiveAxis(axis, rank) ? inner : undefined;
     };
     if (!node.inputs.some((v) => nested(v))) return null;
@@ -138,7 +138,7 @@ const reluClip: Rule = nodeRule({
   roots: ['Clip', 'Relu'],
   plan(node, ctx) {
     const inner = node.input(0)?.producer;
-    if (!inner || inner.domain !== '' || ctx.opset < 11) return null;
+    if (inner?.domain !== '' || ctx.opset < 11) return null;
     if (node.opType === 'Relu') {
       if (inner.opType !== 'Clip' || (scalarOf(inner.input(1)) ?? -1) < 0) return null;
       const clipped = node.input(0)!;

@@ -6,7 +6,7 @@ import { Tensor } from '../../ir/tensor.js';
 import { nodeRule } from '../../rewrite/node-rule.js';
 import { anyOf, matchAt, op, type Pattern, readOutside, scalar, scalarOf, value } from '../../rewrite/pattern.js';
 import { type Miss, miss, type Rule, type RuleContext, rule } from '../../rewrite/rule.js';
-import { constantOf, dtypeOf, listOf, rankOf, shapeOf } from './facts.js';
+import { constantOf, dtypeOf, listOf, rankOf, sameShape, shapeOf } from './facts.js';
 
 const smallPositive = (x: number) => x >= 0 && x < 0.1;
 
@@ -158,6 +158,10 @@ const layerNormAffine: Rule = nodeRule({
     const rank = rankOf(normed);
     if (rank === undefined || tensor.rank > rank) return null;
     const dims = scale.dims;
+    const axis = norm.int('axis', -1);
+    const extents = shapeOf(normed)?.slice(axis < 0 ? axis + rank : axis);
+    const regular = sameShape(dims, extents ?? null) && (!bias || sameShape(bias.dims, dims));
+    if (!regular) return miss('its scale or bias broadcasts');
     if (tensor.size !== 1 && !fitsNormalized(tensor, dims))
       return miss(`the constant [${tensor.dims.join(',')}] is not one value for each of [${dims.join(',')}]`);
     if (normed.readerCount > 1) return miss(`"${normed.name}" is also read elsewhere`);

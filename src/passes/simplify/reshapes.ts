@@ -103,7 +103,7 @@ const transposeChain: Rule = nodeRule({
   roots: ['Transpose'],
   plan(node, ctx) {
     const inner = node.input(0)?.producer;
-    if (!inner || inner.domain !== '' || inner.opType !== 'Transpose') return null;
+    if (inner?.domain !== '' || inner.opType !== 'Transpose') return null;
     const rank = node.ints('perm')?.length ?? inner.ints('perm')?.length ?? rankOf(inner.input(0));
     if (rank === undefined) return null;
     const reversed = Array.from({ length: rank }, (_, i) => rank - 1 - i);
@@ -160,7 +160,7 @@ const transposeThroughElementwise: Rule = nodeRule({
     const inside = new Set<Node>();
     const cancels = (value: Value): boolean => {
       const producer = value.producer;
-      if (!producer || producer.domain !== '' || producer.graph !== node.graph) return false;
+      if (producer?.domain !== '' || producer.graph !== node.graph) return false;
       if (producer.opType === 'Transpose')
         return producer.ints('perm')?.length === rank && perm.every((p, i) => producer.ints('perm')![p] === i);
       if (!ELEMENTWISE.has(producer.opType) || value.readerCount !== 1 || rankOf(value) !== rank || inside.size > 64) return false;

@@ -15,8 +15,9 @@ export function readShapesFromInputs(model: Model, values: ReadonlyMap<Value, Pa
     for (const node of graph.nodes) {
       if (node.domain === '' && node.opType === 'Shape') continue;
       for (const output of node.outputs) {
-        const known = output && values.get(output);
-        if (!known || known.dtype !== 'int64' || known.dims.length !== 1 || output.uses.length === 0 || output.isGraphOutput) continue;
+        if (!output) continue;
+        const known = values.get(output);
+        if (known?.dtype !== 'int64' || known.dims.length !== 1 || output.uses.length === 0 || output.isGraphOutput) continue;
         if (!known.items.some((x) => typeof x === 'string')) continue;
         const found = locate(known.items, inputs);
         if (!found) continue;

@@ -31,7 +31,7 @@ const FLOATS: ReadonlySet<string> = new Set(['float', 'double', 'float16', 'bflo
 
 /** The linear operator at a node, a reason why its weights cannot be touched, or undefined where it is no linear operator. */
 export function linearAt(node: Node | null | undefined): LinearNode | string | undefined {
-  if (!node || node.domain !== '' || !LINEAR_OPS.includes(node.opType)) return undefined;
+  if (node?.domain !== '' || !LINEAR_OPS.includes(node.opType)) return undefined;
   const weight = node.input(1);
   const tensor = constantOf(weight);
   if (!weight || !tensor) return `the weight of ${node.label} is not constant`;
