@@ -2,6 +2,7 @@
 // with the first element in the low bits, scales [n, ceil(k / block)], zero points [n, ceil(ceil(k / block) * bits / 8)] where asymmetric.
 // Codes are unsigned; the symmetric form has its zero at 2^(bits-1) and lets the extreme element land on code 0 (scheme `absmax`).
 // Four-bit blocks take a SIMD path with the same results.
+import type { Tensor } from '../ir/tensor.js';
 import { reserve, type SimdKernels, simdKernels } from './simd-kernels.js';
 
 export interface BlockOptions {
@@ -42,49 +43,98 @@ export function packedSizes({ k, n }: MatrixShape, { bits, block, symmetric }: B
   };
 }
 
+/** Packs a matrix in memory. */
 export function packBlocks(data: Float32Array, shape: MatrixShape, options: BlockOptions): PackedBlocks {
-  const kernels = options.bits === 4 && options.block % 8 === 0 && shape.k % options.block === 0 ? simdKernels() : null;
-  return kernels ? packSimd(kernels, data, shape, options) : packScalar(data, shape, options);
+  const kernels = kernelsFor(shape, options);
+  if (!kernels) return packScalar(data, shape, options);
+  return packSimd(kernels, (from, to, target) => target.set(data.subarray(from, to)), shape, options);
 }
 
-/** Bytes of a panel's operand or result in the memory of the kernels. */
-const PANEL_BYTES = 2 << 20;
+/** Packs a float matrix wherever it is; one on disk is read in strips, never whole. */
+export function packTensor(tensor: Tensor, shape: MatrixShape, options: BlockOptions): PackedBlocks {
+  const { source } = tensor;
+  const kernels = tensor.dtype === 'float' && !source.resident && source.synchronous ? kernelsFor(shape, options) : null;
+  if (!kernels) return packBlocks(tensor.floats(), shape, options);
+  const read: Reader = (from, to, target) => {
+    const part = source.slice(from * 4, to * 4);
+    const bytes = new Uint8Array(target.buffer, target.byteOffset, target.byteLength);
+    if (part.readInto) part.readInto(bytes);
+    else bytes.set(part.bytes());
+  };
+  return packSimd(kernels, read, shape, options);
+}
 
-/** Works on panels of columns, so that the memory of the kernels stays small whatever the matrix. */
-function packSimd(kernels: SimdKernels, data: Float32Array, shape: MatrixShape, options: BlockOptions): PackedBlocks {
-  const { k, n, transposed } = shape;
+function kernelsFor(shape: MatrixShape, { bits, block }: BlockOptions): SimdKernels | null {
+  return bits === 4 && block % 8 === 0 && shape.k % block === 0 ? simdKernels() : null;
+}
+
+/** Bytes that are read at once into the memory of the kernels. */
+const STRIP_BYTES = 4 << 20;
+
+/** Puts elements `from` to `to` of the matrix into `target`. */
+type Reader = (from: number, to: number, target: Float32Array) => void;
+
+function packSimd(kernels: SimdKernels, read: Reader, shape: MatrixShape, options: BlockOptions): PackedBlocks {
+  return shape.transposed ? packSimdRows(kernels, read, shape, options) : packSimdColumns(kernels, read, shape, options);
+}
+
+/** [k, n]: strips of whole blocks of rows, read once; the lanes are neighbouring columns. */
+function packSimdColumns(kernels: SimdKernels, read: Reader, shape: MatrixShape, options: BlockOptions): PackedBlocks {
+  const { k, n } = shape;
+  const { block, symmetric } = options;
+  const { blocks, blob } = packedSizes(shape, options);
+  const groups = Math.ceil(n / 4);
+  const perStrip = Math.max(1, Math.min(blocks, Math.floor(STRIP_BYTES / (block * n * 4))));
+  // Regions: strip (with room for lanes beyond its end), codes, scales, zero points, all for n rounded up to whole groups.
+  const codesAt = perStrip * block * n * 4 + 16;
+  const scalesAt = codesAt + groups * 4 * blocks * blob;
+  const zerosAt = scalesAt + groups * 16 * blocks;
+  reserve(kernels, zerosAt + (symmetric ? 0 : groups * 16 * blocks));
+  const { buffer } = kernels.memory;
+  for (let b0 = 0; b0 < blocks; b0 += perStrip) {
+    const b1 = Math.min(blocks, b0 + perStrip);
+    const from = b0 * block * n;
+    const to = Math.min(k, b1 * block) * n;
+    read(from, to, new Float32Array(buffer, 0, to - from));
+    for (let b = b0; b < b1; b++) {
+      const src = (b - b0) * block * n * 4;
+      const dst = [codesAt + b * blob, blocks * blob, scalesAt + b * 4, blocks * 4] as const;
+      if (symmetric) kernels.symmetric(src, n * 4, block, groups, ...dst);
+      else kernels.asymmetric(src, n * 4, block, groups, ...dst, zerosAt + b * 4);
+    }
+  }
+  return {
+    codes: new Uint8Array(buffer, codesAt, n * blocks * blob).slice(),
+    scales: new Float32Array(buffer, scalesAt, n * blocks).slice(),
+    zeroPoints: symmetric ? null : packZeros(new Float32Array(buffer, zerosAt, n * blocks), n, blocks),
+  };
+}
+
+/** [n, k]: panels of rows, each tile of four or more rows and one block transposed before it is quantized. */
+function packSimdRows(kernels: SimdKernels, read: Reader, shape: MatrixShape, options: BlockOptions): PackedBlocks {
+  const { k, n } = shape;
   const { block, symmetric } = options;
   const { blocks, blob, ...sizes } = packedSizes(shape, options);
   const codes = new Uint8Array(sizes.codes);
   const scales = new Float32Array(sizes.scales);
   const zeros = symmetric ? null : new Float32Array(sizes.scales);
-  const perColumn = transposed ? k * 4 : Math.max(block * 4, blocks * (blob + 8));
-  const width = Math.max(4, Math.min(Math.ceil(n / 4) * 4, Math.floor(PANEL_BYTES / perColumn / 4) * 4));
-  // Regions: source panel, transposed tile, codes, scales, zero points.
-  const tileAt = transposed ? width * k * 4 : 0;
+  const width = Math.max(4, Math.min(Math.ceil(n / 4) * 4, Math.floor(STRIP_BYTES / k / 16) * 4));
+  // Regions: panel, transposed tile, codes, scales, zero points.
+  const tileAt = width * k * 4;
   const codesAt = tileAt + width * block * 4;
   const scalesAt = codesAt + width * blocks * blob;
   const zerosAt = scalesAt + width * blocks * 4;
   reserve(kernels, zerosAt + width * blocks * 4);
   const { buffer } = kernels.memory;
-  const source = new Float32Array(buffer, 0, transposed ? width * k : 0);
-  const tile = new Float32Array(buffer, tileAt, width * block);
   for (let n0 = 0; n0 < n; n0 += width) {
     const columns = Math.min(width, n - n0);
     const groups = Math.ceil(columns / 4);
-    if (transposed) source.set(data.subarray(n0 * k, (n0 + columns) * k));
+    read(n0 * k, (n0 + columns) * k, new Float32Array(buffer, 0, columns * k));
     for (let b = 0; b < blocks; b++) {
-      const stride = groups * 16;
-      if (transposed) kernels.transpose(b * block * 4, k * 4, block, groups, tileAt);
-      else {
-        for (let r = 0; r < block; r++) {
-          const from = (b * block + r) * n + n0;
-          tile.set(data.subarray(from, from + columns), r * groups * 4);
-        }
-      }
-      const to = [codesAt + b * blob, blocks * blob, scalesAt + b * 4, blocks * 4] as const;
-      if (symmetric) kernels.symmetric(tileAt, stride, block, groups, ...to);
-      else kernels.asymmetric(tileAt, stride, block, groups, ...to, zerosAt + b * 4);
+      kernels.transpose(b * block * 4, k * 4, block, groups, tileAt);
+      const dst = [codesAt + b * blob, blocks * blob, scalesAt + b * 4, blocks * 4] as const;
+      if (symmetric) kernels.symmetric(tileAt, groups * 16, block, groups, ...dst);
+      else kernels.asymmetric(tileAt, groups * 16, block, groups, ...dst, zerosAt + b * 4);
     }
     codes.set(new Uint8Array(buffer, codesAt, columns * blocks * blob), n0 * blocks * blob);
     scales.set(new Float32Array(buffer, scalesAt, columns * blocks), n0 * blocks);

@@ -29,13 +29,19 @@ export interface Measurement {
   readonly lowerIsZero?: boolean;
 }
 
-/** Samples per run: what the model's first axis fixes, else as many as keep small models busy. */
-export function batchSizeOf(graph: Graph, dynamicBatch = 8): number {
+/** Elements of input that one run takes at most, where the model lets us choose: more only costs memory. */
+const ELEMENTS_PER_RUN = 1 << 18;
+
+/** Samples per run: what the model's first axis fixes, else as many as keep small models busy and large ones small. */
+export function batchSizeOf(graph: Graph): number {
+  let elements = 1;
   for (const input of requiredInputs(graph)) {
-    const first = tensorTypeOf(input)?.shape?.[0];
+    const shape = tensorTypeOf(input)?.shape;
+    const first = shape?.[0];
     if (typeof first === 'number' && first > 0) return first;
+    elements += (shape ?? []).slice(1).reduce<number>((n, d) => n * (typeof d === 'number' && d > 0 ? d : 64), 1);
   }
-  return dynamicBatch;
+  return Math.max(1, Math.min(16, Math.floor(ELEMENTS_PER_RUN / elements)));
 }
 
 /** Runs the data through the model and answers the extremes of each value, by name. Values must be of the main graph. */

@@ -19,7 +19,6 @@ export interface InsertedWeight {
   readonly name: string;
   readonly dtype: string;
   readonly granularity: string;
-  readonly sqnr: number;
   /** Largest over median channel magnitude where one scale serves the tensor although channels could have their own; else 1. */
   readonly spread: number;
   readonly conflict: boolean;
@@ -176,7 +175,6 @@ class Inserter {
       name,
       dtype: w.parameters.dtype,
       granularity: plan.granularity.kind,
-      sqnr: w.sqnr,
       spread: plan.granularity.kind === 'tensor' && axis !== null ? channelSpread(value.initializer!, axis) : 1,
       conflict: plan.conflict,
     };

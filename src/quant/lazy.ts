@@ -9,33 +9,38 @@ const KEEP_BYTES = 1 << 20;
 
 /** Several results of one computation on one source. The computation runs again where a large part is asked for a second time. */
 export class LazyParts {
-  readonly #source: ByteSource;
-  readonly #compute: (bytes: Uint8Array) => readonly Uint8Array[];
+  readonly #source: Tensor;
+  readonly #compute: (source: Tensor) => readonly Uint8Array[];
   readonly #kept = new Map<number, Uint8Array>();
   /** Parts of the latest computation that nobody has taken yet. */
   #waiting = new Map<number, Uint8Array>();
 
-  constructor(source: ByteSource, compute: (bytes: Uint8Array) => readonly Uint8Array[]) {
+  constructor(source: Tensor, compute: (source: Tensor) => readonly Uint8Array[]) {
     this.#source = source;
     this.#compute = compute;
   }
 
   part(index: number, byteLength: number): ByteSource {
-    return new LazySource(this, index, byteLength, this.#source.synchronous);
+    return new LazySource(this, index, byteLength, this.#source.source.synchronous);
   }
 
   /** @internal */
   take(index: number): Uint8Array {
     const ready = this.#ready(index);
     if (ready) return ready;
-    return this.#store(index, this.#compute(this.#source.bytes()));
+    return this.#store(index, this.#compute(this.#source));
   }
 
   /** @internal */
   async takeAsync(index: number): Promise<Uint8Array> {
     const ready = this.#ready(index);
     if (ready) return ready;
-    return this.#store(index, this.#compute(await this.#source.load()));
+    return this.#store(index, this.#compute(await this.#loaded()));
+  }
+
+  /** The source itself where it can be read in parts, else with its bytes at hand. */
+  async #loaded(): Promise<Tensor> {
+    return this.#source.source.synchronous ? this.#source : this.#source.load();
   }
 
   #ready(index: number): Uint8Array | undefined {
@@ -121,13 +126,13 @@ export interface PartType {
 
 /**
  * Tensors made from another tensor's bytes: computed now where those are in memory, else when asked for.
- * `compute` gets the source tensor with its bytes at hand and answers the bytes of each result.
+ * `compute` gets the source tensor, readable synchronously, and answers the bytes of each result.
  */
 export function derivedTensors(source: Tensor, types: readonly PartType[], compute: (source: Tensor) => readonly Uint8Array[]): Tensor[] {
   if (source.source.resident) {
     const parts = compute(source);
     return types.map((t, i) => new Tensor(t.dtype, t.dims, parts[i]!));
   }
-  const lazy = new LazyParts(source.source, (bytes) => compute(new Tensor(source.dtype, source.dims, bytes)));
+  const lazy = new LazyParts(source, compute);
   return types.map((t, i) => new Tensor(t.dtype, t.dims, lazy.part(i, t.byteLength)));
 }

@@ -51,8 +51,6 @@ export interface WeightCodes {
   readonly zeroPoint: Tensor;
   readonly parameters: AffineParameters;
   readonly axis: number | undefined;
-  /** Signal to quantization noise in dB. */
-  readonly sqnr: number;
 }
 
 /** Quantizes a weight. `dataScale` answers the scale of a reader's data: scales are raised where a bias would not fit 32 bits otherwise. */
@@ -76,7 +74,6 @@ export function quantizeWeight(
     zeroPoint: codesTensor(scheme.dtype, layout.scaleDims, parameters.zeroPoint),
     parameters,
     axis: plan.granularity.kind === 'channel' ? plan.granularity.axis : undefined,
-    sqnr: quantizationError(floats, dequantize(codes, layout, parameters)).sqnr,
   };
 }
 

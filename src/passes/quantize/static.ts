@@ -168,6 +168,6 @@ function report(annotation: Annotation, parameters: ActivationParameters, insert
   ctx.note('ranges', Object.fromEntries([...parameters.ranges].map(([value, r]) => [value.name, [r.min, r.max]])));
   ctx.note(
     'weights',
-    inserted.weights.map(({ name, dtype, granularity, sqnr }) => ({ name, dtype, granularity, sqnr: Number.isFinite(sqnr) ? sqnr : null })),
+    inserted.weights.map(({ name, dtype, granularity }) => ({ name, dtype, granularity })),
   );
 }

@@ -3,7 +3,7 @@
 import { Builder } from '../../ir/builder.js';
 import type { Graph, Node, Value } from '../../ir/graph.js';
 import type { Tensor } from '../../ir/tensor.js';
-import { type BlockOptions, type MatrixShape, packBlocks, packedSizes } from '../../quant/block-pack.js';
+import { type BlockOptions, type MatrixShape, packedSizes, packTensor } from '../../quant/block-pack.js';
 import { constantOperand, DerivedConstants, type ProductNode, productOf } from '../../quant/constant-weight.js';
 import { derivedQuantized } from '../../quant/derived.js';
 import { derivedTensors } from '../../quant/lazy.js';
@@ -129,7 +129,7 @@ export class WeightRewriter {
           ...(symmetric ? [] : [{ dtype: 'uint8' as const, dims: [shape.n, sizes.zeroPoints / shape.n], byteLength: sizes.zeroPoints }]),
         ],
         (tensor) => {
-          const packed = packBlocks(tensor.floats(), shape, options);
+          const packed = packTensor(tensor, shape, options);
           return [packed.codes, new Uint8Array(packed.scales.buffer), ...(packed.zeroPoints ? [packed.zeroPoints] : [])];
         },
       );
