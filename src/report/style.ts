@@ -19,5 +19,6 @@ svg .name, svg .end { text-anchor: end; } svg .behind { fill: var(--line); }
 .histograms { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 18px; } .histograms h3 { font-size: .85em; margin: 0 0 4px; overflow-wrap: anywhere; font-weight: 600; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 10px; overflow-x: auto; font-size: .85em; }
 code { font-size: .9em; }
+@media (max-width: 700px) { table { display: block; overflow-x: auto; } }
 details > summary { cursor: pointer; }
 `;
