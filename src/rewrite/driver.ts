@@ -54,7 +54,7 @@ export function mergeOutcomes(earlier: readonly RuleOutcome[], later: readonly R
 }
 
 /** True once a node was taken out of its graph. */
-export function isRemoved(node: Node): boolean {
+function isRemoved(node: Node): boolean {
   return node.inputs.length === 0 && node.outputs.every((o) => o === null);
 }
 
@@ -190,7 +190,7 @@ function isUnread(node: Node): boolean {
 }
 
 /** Removes `node` if nothing reads it, and then what only it read. Producers that stay are added to `touched`. */
-export function removeDead(node: Node, touched?: Set<Node>): void {
+function removeDead(node: Node, touched?: Set<Node>): void {
   const stack = [node];
   for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
     if (isRemoved(next) || !isUnread(next)) {

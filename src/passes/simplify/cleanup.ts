@@ -30,7 +30,7 @@ export function absorbConstants(model: Model): number {
 }
 
 /** The tensor a Constant node stands for; undefined for sparse ones. */
-export function constantTensor(node: Node): Tensor | undefined {
+function constantTensor(node: Node): Tensor | undefined {
   const [name, attribute] = [...node.attributes][0] ?? [];
   if (name === undefined || attribute === undefined) return undefined;
   return tensorOfAttribute(attribute);

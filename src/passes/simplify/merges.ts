@@ -16,7 +16,7 @@ const FLOATS: Partial<Record<DType, readonly [mantissa: number, exponent: number
 };
 
 /** True where every value of `from` is a value of `to`. */
-export function isLosslessCast(from: DType, to: DType): boolean {
+function isLosslessCast(from: DType, to: DType): boolean {
   if (from === to) return true;
   const [a, b] = [DTYPES[from], DTYPES[to]];
   if (from === 'bool') return b.kind !== 'string' && b.kind !== 'complex';
