@@ -1,5 +1,5 @@
 // Every model through every command: it verifies, or says clearly why not (exit 2), and the two foreign models are refused.
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { check, figure, wanted } from '../lib/bars.js';
 import { pare, WORK } from '../lib/pare.js';
@@ -40,6 +40,7 @@ export function modelBars() {
 /** Failures of one command on one model; prints what it answered. */
 function outcome(model, args, label) {
   const out = join(WORK, 'out.onnx');
+  rmSync(out, { force: true });
   const run = pare(...args, '-o', out, '--json');
   const refused = REFUSED.has(model);
   const expected = refused ? [NOT_APPLICABLE] : label === 'simplify' ? [0] : [0, NOT_APPLICABLE];
@@ -51,6 +52,6 @@ function outcome(model, args, label) {
       `  ${label} ${model}`,
       `${r.input.bytes} to ${r.output.bytes} bytes, ${r.quality.metric} ${r.quality.after.toPrecision(4)}, nodes ${r.input.nodes} to ${r.output.nodes}`,
     );
-  } else figure(`  ${label} ${model}`, `exit ${run.status}: ${run.stderr.split('\n')[0]}`);
+  } else figure(`  ${label} ${model}`, `exit ${run.status}: ${run.stderr.split('\n').find((line) => line.startsWith('E_'))}`);
   return problem;
 }

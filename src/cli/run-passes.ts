@@ -27,7 +27,7 @@ export async function runWritingCommand(
   const target = outputPath(path, flags.output, command, flags.force);
   try {
     const input = await openInput(path);
-    const data = flags.data === undefined ? undefined : await openData(flags.data, input.model, flags);
+    const data = flags.data === undefined ? undefined : await openData(cli, flags.data, input, flags);
     const passes = passesFor(input.model, data);
     const needing = passes.find((p) => p.needs.data === 'required');
     if (needing && !data) {
@@ -35,7 +35,7 @@ export async function runWritingCommand(
         hint: 'a hundred real samples are plenty; --data random only tries the machinery out',
       });
     }
-    const validation = flags.verify ? await openValidation(input.model, flags, data) : undefined;
+    const validation = flags.verify ? await openValidation(cli, input, flags, data) : undefined;
     for (const note of [...(data?.notes ?? []), ...(validation !== data ? (validation?.notes ?? []) : [])]) cli.say(`note: ${note}`);
     const record = await runPipeline({
       command,

@@ -4,11 +4,13 @@ import { basename, dirname, extname, join, resolve } from 'node:path';
 import type { Dataset } from '../data/dataset.js';
 import type { Metric } from '../data/metric.js';
 import { dataError, usageError } from '../errors.js';
-import type { Model } from '../ir/model.js';
+import { type Model, requiredInputs, tensorTypeOf } from '../ir/model.js';
 import { openDataset } from '../node/data.js';
 import { lazyNodeEngine } from '../node/lazy-engine.js';
 import { metricByName } from '../node/metrics.js';
-import type { Engine, SessionOptions } from '../runtime/engine.js';
+import type { InputModel } from '../recipe/staging.js';
+import type { Engine, ModelSource, SessionOptions } from '../runtime/engine.js';
+import { findFeeds } from '../runtime/inputs.js';
 import { ProgressLine } from './render/progress.js';
 import type { CommonFlags, DataFlags } from './shared-options.js';
 
@@ -25,6 +27,9 @@ export interface CliSession {
   /** The JSON document, with `--json`. */
   json(document: unknown): void;
 }
+
+/** A model with what an engine loads it from. */
+export type OpenedModel = Pick<InputModel, 'model' | 'source'>;
 
 export function openCliSession(flags: CommonFlags): CliSession {
   return {
@@ -50,9 +55,15 @@ function finiteOnly(_key: string, value: unknown): unknown {
   return typeof value === 'bigint' ? Number(value) : value;
 }
 
-/** Opens the data set that a SPEC names. */
-export async function openData(spec: string, model: Model, flags: CommonFlags & DataFlags): Promise<Dataset> {
+/** Opens the data set that a SPEC names, for a model at `path`. */
+export async function openData(
+  cli: CliSession,
+  spec: string,
+  { model, source }: OpenedModel,
+  flags: CommonFlags & DataFlags,
+): Promise<Dataset> {
   const { limit, preprocess, labels, tokenizer, text, label } = flags;
+  const shapes = spec.startsWith('random') ? await workingShapes(cli, model, source, flags.shape) : flags.shape;
   return openDataset(spec, model, {
     seed: flags.seed,
     ...(limit === undefined ? {} : { limit }),
@@ -61,18 +72,41 @@ export async function openData(spec: string, model: Model, flags: CommonFlags & 
     ...(tokenizer === undefined ? {} : { tokenizer }),
     ...(text === undefined ? {} : { text }),
     ...(label === undefined ? {} : { label }),
-    ...(flags.shape === undefined ? {} : { shapes: flags.shape }),
+    ...(shapes === undefined ? {} : { shapes }),
   });
+}
+
+/** What random data must look like for the model to run: audio models refuse the default length of open dimensions. */
+async function workingShapes(
+  cli: CliSession,
+  model: Model,
+  source: ModelSource,
+  given: CommonFlags['shape'],
+): Promise<CommonFlags['shape']> {
+  const open = requiredInputs(model.graph).some((v) =>
+    tensorTypeOf(v)
+      ?.shape?.slice(1)
+      .some((d) => typeof d !== 'number'),
+  );
+  if (!open || given !== undefined) return given;
+  const session = await cli.engine.load(source, cli.session);
+  try {
+    const { inputs } = await findFeeds(session, model);
+    return inputs;
+  } finally {
+    await session.release();
+  }
 }
 
 /** The data that quality is measured on: `--validation`, else `--data`, else random samples. */
 export async function openValidation(
-  model: Model,
+  cli: CliSession,
+  input: OpenedModel,
   flags: CommonFlags & DataFlags & { validation?: string },
   data: Dataset | undefined,
 ): Promise<Dataset> {
-  if (flags.validation !== undefined) return openData(flags.validation, model, flags);
-  return data ?? openData(`random:${RANDOM_SAMPLES}`, model, flags);
+  if (flags.validation !== undefined) return openData(cli, flags.validation, input, flags);
+  return data ?? openData(cli, `random:${RANDOM_SAMPLES}`, input, flags);
 }
 
 /** The metric named by `--metric`; undefined where none was named. Throws E_USAGE for an unknown one, E_DATA where it needs labels that are not there. */

@@ -23,7 +23,7 @@ export function addCompareCommand(program: Command): void {
     try {
       const a = await openInput(pathA);
       const b = await openInput(pathB);
-      const data = await openValidation(a.model, flags, flags.data === undefined ? undefined : await openData(flags.data, a.model, flags));
+      const data = await openValidation(cli, a, flags, flags.data === undefined ? undefined : await openData(cli, flags.data, a, flags));
       const metric = (await openMetric(flags.metric, data)) ?? defaultMetric(a.model, data);
       const result = await compareTwo({
         engine: cli.engine,
