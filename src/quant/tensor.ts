@@ -1,4 +1,5 @@
 // Whole tensors through the affine primitive: constants in, quantized constants with scale and zero-point tensors out.
+import { dataError } from '../errors.js';
 import { Tensor } from '../ir/tensor.js';
 import { type AffineParameters, affineParameters, packCodes, quantize, type Ranges, rangesOf } from './affine.js';
 import { type Layout, layoutOf } from './layout.js';
@@ -18,11 +19,21 @@ export function codesTensor(dtype: QuantType, dims: readonly number[], values: A
   return Tensor.from(dtype, dims, values);
 }
 
-/** Quantizes a float tensor. `ranges` replaces the tensor's own minima and maxima (clipping); their count must fit the layout. */
+/**
+ * Quantizes a float tensor. `ranges` replaces the tensor's own minima and maxima (clipping); their count must fit the layout.
+ * Throws E_DATA where an element is infinite.
+ */
 export function quantizeTensor(tensor: Tensor, scheme: Scheme, ranges?: Ranges): QuantizedTensor {
   const layout = layoutOf(tensor.dims, scheme.granularity);
   const floats = tensor.floats();
-  return quantizeWith(floats, tensor.dims, layout, affineParameters(ranges ?? rangesOf(floats, layout), scheme));
+  const used = ranges ?? rangesOf(floats, layout);
+  if (!isBounded(used)) throw dataError('its weight holds infinite numbers');
+  return quantizeWith(floats, tensor.dims, layout, affineParameters(used, scheme));
+}
+
+function isBounded({ min, max }: Ranges): boolean {
+  // An empty group has min +inf and max -inf; an infinite element gives min -inf or max +inf.
+  return min.every((v) => v !== Number.NEGATIVE_INFINITY) && max.every((v) => v !== Number.POSITIVE_INFINITY);
 }
 
 /** Quantizes with parameters that are known already. */
@@ -36,12 +47,4 @@ export function quantizeWith(floats: Float32Array, dims: readonly number[], layo
     parameters,
     layout,
   };
-}
-
-/** True where every element is a finite number. */
-export function allFinite(data: Float32Array): boolean {
-  // x - x is 0 for finite x and NaN otherwise, so one sum tells.
-  let sum = 0;
-  for (let i = 0; i < data.length; i++) sum += data[i]! - data[i]!;
-  return sum === 0;
 }

@@ -43,6 +43,12 @@ export function f32x4(value: number): Code {
   return simd(12, ...bytes);
 }
 
+/** Four copies of a 32-bit integer. */
+export function i32x4(value: number): Code {
+  const bytes = new Uint8Array(Int32Array.of(value, value, value, value).buffer);
+  return simd(12, ...bytes);
+}
+
 export const load = (offset = 0): Code => simd(0, 2, ...leb(offset));
 export const store = (offset = 0): Code => simd(11, 2, ...leb(offset));
 /** Stores one 32-bit lane. */
@@ -50,7 +56,16 @@ export const storeLane = (lane: number, offset = 0): Code => simd(0x5a, 2, ...le
 /** 32-bit lanes of two vectors (0-3 of the first, 4-7 of the second). */
 export const shuffle32 = (...lanes: readonly number[]): Code => simd(13, ...lanes.flatMap((l) => [0, 1, 2, 3].map((b) => l * 4 + b)));
 export const bitselect = simd(0x52);
+export const v128and = simd(0x4e);
 export const v128or = simd(0x50);
+export const v128xor = simd(0x51);
+export const i32x4ltS = simd(0x39);
+export const i32x4gtS = simd(0x3b);
+export const i32x4shrU = simd(0xad);
+export const i32x4add = simd(0xae);
+export const i32x4sub = simd(0xb1);
+/** Two vectors of 32-bit numbers to one of 16-bit ones, saturated to 0..65535. */
+export const i16x8narrowU = simd(0x86);
 export const f32x4ge = simd(0x46);
 export const f32x4abs = simd(0xe0);
 export const f32x4neg = simd(0xe1);

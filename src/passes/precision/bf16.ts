@@ -8,6 +8,7 @@ import type { Node, Value } from '../../ir/graph.js';
 import type { Model } from '../../ir/model.js';
 import { walkGraphs, walkNodes } from '../../ir/walk.js';
 import { definePass, type PassContext } from '../../pass/define.js';
+import { halfBytes } from '../../quant/half-simd.js';
 import { derivedTensors } from '../../quant/lazy.js';
 import { type Selector, selectorOf } from '../../quant/selection.js';
 import { firstReader } from '../../quant/weights.js';
@@ -90,7 +91,7 @@ function store(value: Value): void {
   const uses = [...value.uses];
   const isOutput = value.isGraphOutput;
   const [bits] = derivedTensors(tensor, [{ dtype: 'bfloat16', dims: tensor.dims, byteLength: tensor.size * 2 }], (source) => [
-    source.cast('bfloat16').bytes(),
+    halfBytes(source, 'bfloat16'),
   ]);
   if (isOutput) return;
   const stored = graph.addInitializer(`${value.name}_bfloat16`, bits!);

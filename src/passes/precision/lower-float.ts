@@ -4,6 +4,7 @@ import { DTYPES } from '../../ir/dtype.js';
 import type { Graph, Node, Value } from '../../ir/graph.js';
 import { type Model, tensorTypeOf } from '../../ir/model.js';
 import { walkGraphs } from '../../ir/walk.js';
+import { halfBytes } from '../../quant/half-simd.js';
 import { derivedTensors } from '../../quant/lazy.js';
 import type { HalfType } from './half-types.js';
 
@@ -100,7 +101,7 @@ class Lowering {
     if (tensor) {
       const { dtype } = this.#type;
       const [converted] = derivedTensors(tensor, [{ dtype, dims: tensor.dims, byteLength: tensor.size * 2 }], (source) => [
-        source.cast(dtype).bytes(),
+        halfBytes(source, dtype),
       ]);
       half = value.graph.addInitializer(`${value.name}_${dtype}`, converted!);
       this.#constants++;

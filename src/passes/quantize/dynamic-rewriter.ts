@@ -1,4 +1,5 @@
 // Replaces float nodes by dynamically quantized ones, node by node. Activations read by several products are quantized once per graph.
+import { PareError } from '../../errors.js';
 import { Builder } from '../../ir/builder.js';
 import { DTYPES } from '../../ir/dtype.js';
 import type { Graph, Node, Value } from '../../ir/graph.js';
@@ -7,7 +8,7 @@ import { Tensor } from '../../ir/tensor.js';
 import { DerivedConstants, type ProductNode, productOf, replaceConstant } from '../../quant/constant-weight.js';
 import type { Granularity, Scheme } from '../../quant/scheme.js';
 import type { Selector } from '../../quant/selection.js';
-import { allFinite, quantizeTensor } from '../../quant/tensor.js';
+import { quantizeTensor } from '../../quant/tensor.js';
 import { transposeMatrices } from '../../quant/transpose.js';
 import { lookupOf, writeRowLookup } from './lookup.js';
 import { replaceNode } from './replace.js';
@@ -74,7 +75,13 @@ export class DynamicRewriter {
     if (!rewrite) return undefined;
     const excluded = this.#options.select(node);
     if (excluded !== undefined) return excluded;
-    return rewrite(node);
+    try {
+      return rewrite(node);
+    } catch (error) {
+      // Weights are quantized before anything is changed, so a node whose weight cannot be is simply left.
+      if (error instanceof PareError && error.code === 'E_DATA') return error.message;
+      throw error;
+    }
   }
 
   #rewriterOf(node: Node): ((node: Node) => true | string | undefined) | undefined {
@@ -103,7 +110,6 @@ export class DynamicRewriter {
   #weightProblem(tensor: Tensor): string | undefined {
     if (tensor.dtype !== 'float') return `its weight is ${tensor.dtype}, not float`;
     if (tensor.size < this.#options.minElements) return `its weight has only ${tensor.size} elements`;
-    if (!allFinite(tensor.floats())) return 'its weight holds numbers that are not finite';
     return undefined;
   }
 
