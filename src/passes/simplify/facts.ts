@@ -93,7 +93,8 @@ export function reshapeTarget(out: Shape | null, input: Shape | null): number[] 
       target.push(-1);
     } else return undefined;
   }
-  // One symbolic dimension alone is written as -1: it then does not depend on what the input's dimension is called.
-  if (!inferred && target.filter((d) => d === 0).length === 1) target[target.indexOf(0)] = -1;
+  // The last symbolic dimension is written as -1: exact all the same, and it does not depend on what the input's dimension is called.
+  // It also keeps ONNX Runtime from seeing residual sums as SkipLayerNormalization, whose CPU kernel is slower than what it replaces.
+  if (!inferred && target.includes(0)) target[target.lastIndexOf(0)] = -1;
   return target;
 }

@@ -5,7 +5,7 @@ import { GraphInference } from '../../analysis/infer-graph.js';
 import { inferShapes } from '../../analysis/shapes.js';
 import type { Value } from '../../ir/graph.js';
 import type { Model } from '../../ir/model.js';
-import { walkNodes } from '../../ir/walk.js';
+import { walkGraphs, walkNodes } from '../../ir/walk.js';
 import { definePass, type PassContext } from '../../pass/define.js';
 import { applyRules, mergeOutcomes, type RewriteHooks, type RuleOutcome } from '../../rewrite/driver.js';
 import type { Rule } from '../../rewrite/rule.js';
@@ -77,6 +77,7 @@ export const simplify = definePass({
 
 async function simplifyModel(model: Model, opts: SimplifyOptions, ctx: PassContext): Promise<boolean> {
   const before = countNodes(model);
+  const stated = typedNames(model);
   let changed = prepare(model, opts, ctx);
   const rules = simplifyRules(opts);
   const refused: Refused = new Set();
@@ -109,6 +110,7 @@ async function simplifyModel(model: Model, opts: SimplifyOptions, ctx: PassConte
     if (edits === 0) break;
   }
   removeUnusedFunctions(model);
+  forgetAddedTypes(model, stated);
   if (removeUnusedOpsets(model).length > 0) changed = true;
   ctx.rules(outcomes);
   for (const [name, reason] of reasons) {
@@ -162,6 +164,23 @@ function hooksOf(model: Model, values: ReturnType<typeof inferShapes>['values'],
   const inference = new GraphInference(model, false);
   for (const [value, content] of values) inference.values.set(value, content);
   return { infer: (node) => inference.inferNode(node), checkAborted: () => ctx.checkAborted() };
+}
+
+/** Names of the values whose types the file states. */
+function typedNames(model: Model): Set<string> {
+  const names = new Set<string>();
+  for (const graph of walkGraphs(model.graph)) for (const value of graph.values()) if (value.type) names.add(value.name);
+  return names;
+}
+
+/**
+ * Forgets the inferred types of values inside that the file said nothing about: it need not grow by them, runtimes infer for themselves,
+ * and what ONNX Runtime fuses when it loads the model stays what it was. Types in subgraphs and of inputs, outputs and constants stay.
+ */
+function forgetAddedTypes(model: Model, stated: ReadonlySet<string>): void {
+  for (const value of model.graph.values()) {
+    if (value.producer && !value.isGraphOutput && !stated.has(value.name)) value.type = undefined;
+  }
 }
 
 function countNodes(model: Model): number {

@@ -173,7 +173,7 @@ function partOf(node: Node, shape: readonly unknown[] | null): { axis: number; s
   return { axis, start: place(starts[0]!), end: place(ends[0]!) };
 }
 
-/** Resize whose sizes are computed only to repeat the input's own extents on some axes: those axes are left out. */
+/** Resize whose sizes are computed: a whole factor becomes constant scales; else the axes that keep their extent are left out. */
 const resizeTarget: Rule = nodeRule({
   name: 'fold-resize-target',
   roots: ['Resize'],
@@ -187,7 +187,14 @@ const resizeTarget: Rule = nodeRule({
     const axes = to.map((_, i) => i).filter((i) => from[i] === null || from[i] !== to[i]);
     if (axes.length === 0) return null;
     if (axes.some((i) => typeof to[i] !== 'number')) return miss(`its sizes "${sizes.name}" are only known at run time`);
+    const scales = to.map((d, i) => (axes.includes(i) ? (d as number) / (typeof from[i] === 'number' ? from[i] : Number.NaN) : 1));
     return () => {
+      if (scales.every((s) => Number.isInteger(s))) {
+        // Whole factors are exact, hold for any batch and are what runtimes have kernels in 8 bits for.
+        node.setInput(2, ctx.b.floats(`${node.output().name}_scales`, [scales.length], scales));
+        node.setInput(3, null);
+        return 'edited';
+      }
       node.setInput(
         3,
         ctx.b.ints(
