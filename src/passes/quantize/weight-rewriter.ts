@@ -155,7 +155,7 @@ export class WeightRewriter {
     const [packed, scales, zeros] = this.#packed(table, { k: width, n: rows, transposed: true });
     const b = new Builder(node.graph, { before: node });
     const name = node.name || node.output().name;
-    const codes = this.#rowsOf(packed!, rows, (width * bits) / 8);
+    const codes = this.#rowsOf(b, table, packed!, [rows, (width * bits) / 8]);
     const y = b.op(
       'GatherBlockQuantized',
       [codes, node.input(1), scales, zeros],
@@ -167,9 +167,12 @@ export class WeightRewriter {
     return true;
   }
 
-  /** Packed codes as [rows, bytes]: the dimensions are changed where only lookups read them, else by a node that the runtime folds at load. */
-  #rowsOf(packed: Value, rows: number, bytes: number): Value {
-    return this.#constants.get(packed, 'rows', () => [['rows', packed.initializer!.reshape([rows, bytes])]])[0]!;
+  /** Packed codes as [rows, bytes]: other dimensions where only lookups read them, else a Reshape that the runtime folds at load. */
+  #rowsOf(b: Builder, table: Value, packed: Value, dims: [number, number]): Value {
+    if (packed.readerCount === 0 && table.users.every((user) => user.opType === 'Gather')) {
+      return this.#constants.get(packed, 'rows', () => [['rows', packed.initializer!.reshape(dims)]])[0]!;
+    }
+    return b.op('Reshape', [packed, b.ints(`${table.name}_rows`, dims)], {}, { name: `${table.name}_rows` });
   }
 
   /** Standard operators only: codes and scales of the rows looked up, turned back to float by DequantizeLinear. */
