@@ -23,7 +23,7 @@ export { Graph, Node, type NodeSpec, type Use, Value } from './ir/graph.js';
 export { type LocalFunction, Model } from './ir/model.js';
 export { BlobSource, type ByteSource, MemorySource } from './ir/source.js';
 export { Tensor, type TypedArray } from './ir/tensor.js';
-export { parseModel, printModel } from './ir/text.js';
+export { parseModel, printGraph, printModel, printType } from './ir/text.js';
 export { type Dim, formatShape, formatType, type Shape, type TensorType, tensorType, type ValueType } from './ir/type.js';
 export { verifyModel } from './ir/verify.js';
 export { cloneModel, walkGraphs, walkNodes } from './ir/walk.js';

@@ -10,7 +10,7 @@ import { fixedLength, planTokens, type TokenPlan, tokenFeeds } from './token-inp
 import type { Encoded, TextEncoder } from './tokenizer.js';
 
 /** Label of padding in token labels: metrics leave these positions out. */
-export const IGNORED_LABEL = -100;
+const IGNORED_LABEL = -100;
 
 const DEFAULT_LENGTH = 512;
 

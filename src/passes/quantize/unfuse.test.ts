@@ -48,7 +48,7 @@ test.each([
   expect(plain.graph.outputs.map((v) => v.name)).toEqual(['y']);
   const feeds = await randomFeeds(model);
   const engine = await nodeEngine();
-  const results = [];
+  const results: Float32Array[] = [];
   for (const m of [model, plain]) {
     const session = await openSession(engine, m);
     results.push((await session.run(feeds)).y!.floats());
