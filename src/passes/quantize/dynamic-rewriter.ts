@@ -6,9 +6,9 @@ import type { Graph, Node, Value } from '../../ir/graph.js';
 import { tensorTypeOf } from '../../ir/model.js';
 import { Tensor } from '../../ir/tensor.js';
 import { DerivedConstants, type ProductNode, productOf, replaceConstant } from '../../quant/constant-weight.js';
-import type { Granularity, Scheme } from '../../quant/scheme.js';
+import { codesOf, type Granularity, type Scheme } from '../../quant/scheme.js';
 import type { Selector } from '../../quant/selection.js';
-import { quantizeTensor } from '../../quant/tensor.js';
+import { codesTensor, quantizeTensor } from '../../quant/tensor.js';
 import { transposeMatrices } from '../../quant/transpose.js';
 import { lookupOf, writeRowLookup } from './lookup.js';
 import { replaceNode } from './replace.js';
@@ -64,7 +64,9 @@ export class DynamicRewriter {
       const [codes, scale] = axis === 0 ? this.#rows(source) : this.#columns(source, source.initializer);
       const attributes = scale.initializer?.rank === 0 ? {} : { axis };
       replaceConstant(source, (graph, before) =>
-        new Builder(graph, { before }).op('DequantizeLinear', [codes, scale], attributes, { outputs: [`${source.name}_dequantized`] }),
+        new Builder(graph, { before }).op('DequantizeLinear', [codes, scale, this.#zerosOf(codes, scale)], attributes, {
+          outputs: [`${source.name}_dequantized`],
+        }),
       );
     }
   }
@@ -111,6 +113,28 @@ export class DynamicRewriter {
     if (tensor.dtype !== 'float') return `its weight is ${tensor.dtype}, not float`;
     if (tensor.size < this.#options.minElements) return `its weight has only ${tensor.size} elements`;
     return undefined;
+  }
+
+  /** Code of zero: 0 for signed weights, 128 for unsigned ones. */
+  get #middle(): number {
+    return codesOf(this.#options.weights).middle;
+  }
+
+  #zeros(dims: readonly number[]): Tensor {
+    const count = dims.reduce((a, b) => a * b, 1);
+    return codesTensor(this.#options.weights.dtype, dims, new Float64Array(count).fill(this.#middle));
+  }
+
+  /** Zero points for scales of this shape; null where they are all 0, which operators assume. */
+  #zerosOf(codes: Value, scale: Value): Value | null {
+    if (this.#middle === 0) return null;
+    return this.#constants.get(codes, 'zero points', () => [['zero_points', this.#zeros(scale.initializer!.dims)]])[0]!;
+  }
+
+  /** One zero point for a whole matrix, where it is not 0. */
+  #weightZero(codes: Value): Value | null {
+    if (this.#middle === 0) return null;
+    return this.#constants.get(codes, 'zero point', () => [['zero_point', this.#zeros([])]])[0]!;
   }
 
   #scheme(granularity: Granularity): Scheme {
@@ -175,7 +199,7 @@ export class DynamicRewriter {
     const [codes, scale] = this.#matrix(b, p);
     const a = this.#quantizeActivation(b, p.data);
     const name = node.name || node.output().name;
-    const sums = b.op('MatMulInteger', [a.codes, codes, a.zero], {}, { name: `${name}_MatMulInteger` });
+    const sums = b.op('MatMulInteger', [a.codes, codes, a.zero, this.#weightZero(codes)], {}, { name: `${name}_MatMulInteger` });
     const steps = b.op('Mul', [a.scale, this.#scaled(scale, p.alpha)], {}, { name: `${name}_scales` });
     let y = b.op('Mul', [b.op('Cast', [sums], { to: DTYPES.float.code }, { name: `${name}_Cast` }), steps], {}, { name: `${name}_Mul` });
     if (p.bias) y = b.op('Add', [y, p.bias], {}, { name: `${name}_Add` });
@@ -195,7 +219,7 @@ export class DynamicRewriter {
       const q = quantizeTensor(tensor, this.#scheme({ kind: 'channel', axis: 0 }));
       const turned = transposeMatrices(new Int8Array(q.data.bytes().buffer, q.data.bytes().byteOffset, tensor.size), 1, p.n, p.k);
       return [
-        ['quantized', Tensor.of('int8', [p.k, p.n], turned)],
+        ['quantized', Tensor.of(this.#options.weights.dtype, [p.k, p.n], turned)],
         ['scale', q.scale],
       ];
     }) as [Value, Value];
@@ -300,9 +324,9 @@ export class DynamicRewriter {
       const bytes = q.data.bytes();
       const turned = transposeMatrices(new Int8Array(bytes.buffer, bytes.byteOffset, tensor.size), directions, rows, k);
       return [
-        ['quantized', Tensor.of('int8', [directions, k, rows], turned)],
+        ['quantized', Tensor.of(this.#options.weights.dtype, [directions, k, rows], turned)],
         ['scale', q.scale.reshape([directions, rows])],
-        ['zero_point', Tensor.of('int8', [directions, rows], new Int8Array(directions * rows))],
+        ['zero_point', this.#zeros([directions, rows])],
       ];
     }) as [Value, Value, Value];
   }
@@ -320,7 +344,7 @@ export class DynamicRewriter {
       return [
         ['quantized', q.data],
         ['scale', q.scale],
-        ['zero_point', Tensor.of('int8', q.scale.dims, new Int8Array(q.scale.size))],
+        ['zero_point', this.#zeros(q.scale.dims)],
       ];
     }) as [Value, Value, Value];
     const b = new Builder(node.graph, { before: node });
@@ -349,7 +373,7 @@ export class DynamicRewriter {
     const problem = this.#weightProblem(table.initializer!);
     if (problem) return problem;
     const [codes, scale] = this.#rows(table);
-    writeRowLookup(node, codes, scale);
+    writeRowLookup(node, codes, scale, this.#middle);
     return true;
   }
 }

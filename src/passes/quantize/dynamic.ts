@@ -12,6 +12,7 @@ import { RUNTIME_OPTION, SELECTION_OPTIONS, SIMPLIFY_OPTION } from './options.js
 import { nothingToQuantize, prepareModel, warnIfLarger } from './prepare.js';
 
 const options = z.object({
+  weightType: z.enum(['int8', 'uint8']).default('int8').describe('type of the weights; older runtimes take only uint8 in some operators'),
   perChannel: z.boolean().default(true).describe('one weight scale per output channel'),
   reduceRange: z
     .enum(['auto', 'on', 'off'])
@@ -44,7 +45,7 @@ async function runDynamic(model: Model, opts: QuantizeDynamicOptions, ctx: PassC
   const skipped: Skipped[] = [];
   const rewriter = new DynamicRewriter({
     weights: {
-      dtype: 'int8',
+      dtype: opts.weightType,
       symmetry: 'symmetric',
       reduced: opts.reduceRange === 'on' || (opts.reduceRange === 'auto' && runtime.saturates),
     },

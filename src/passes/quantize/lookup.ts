@@ -17,14 +17,15 @@ export function lookupOf(node: Node): Value | string | undefined {
   return table;
 }
 
-/** Gather of codes [rows, width] and scales [rows], multiplied: standard operators only. */
-export function writeRowLookup(node: Node, codes: Value, scale: Value): void {
+/** Gather of codes [rows, width] and scales [rows], less the code of zero and multiplied: standard operators only. */
+export function writeRowLookup(node: Node, codes: Value, scale: Value, zero = 0): void {
   const b = new Builder(node.graph, { before: node });
   const indices = node.input(1);
   const name = node.name || node.output().name;
   const rows = b.op('Gather', [codes, indices], { axis: 0 }, { name: `${name}_codes` });
   const scales = b.op('Gather', [scale, indices], { axis: 0 }, { name: `${name}_scales` });
   const column = b.op('Unsqueeze', [scales, b.ints(`${name}_axis`, [-1])], {}, { name: `${name}_Unsqueeze` });
-  const floats = b.op('Cast', [rows], { to: DTYPES.float.code }, { name: `${name}_Cast` });
+  let floats = b.op('Cast', [rows], { to: DTYPES.float.code }, { name: `${name}_Cast` });
+  if (zero !== 0) floats = b.op('Sub', [floats, b.scalar(`${name}_zero`, 'float', zero)], {}, { name: `${name}_Sub` });
   replaceNode(node, [b.op('Mul', [floats, column], {}, { name: `${name}_Mul` })]);
 }
