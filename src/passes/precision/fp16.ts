@@ -63,7 +63,7 @@ async function reasonsToKeep(model: Model, opts: Fp16Options, ctx: PassContext):
   const select = selectorOf(opts);
   const constants = new Map<Value, ConstantProblem | undefined>();
   for (const node of walkNodes(model.graph)) {
-    const reason = unsupportedIn(FLOAT16, node) ?? select(node) ?? constantReason(node, constants, ctx);
+    const reason = unsupportedIn(FLOAT16, node, model.opset) ?? select(node) ?? constantReason(node, constants, ctx);
     if (reason !== undefined) reasons.set(node, reason);
   }
   if (!opts.measure) return reasons;

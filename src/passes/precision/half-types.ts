@@ -45,8 +45,17 @@ const CONTRIB = words(
     'SimplifiedLayerNormalization LayerNormalization Gelu FastGelu QuickGelu BiasGelu BiasSplitGelu FusedConv FusedGemm FusedMatMul NhwcConv GroupNorm',
 );
 
+/** Kernels on stored weights, whose scales and data may be float16. */
+const STORED = words('MatMulNBits MatMulBnb4 GatherBlockQuantized');
+
+/** Opset from which DequantizeLinear may answer float16. */
+const HALF_DEQUANTIZE = 19;
+
 /** Why a node cannot be lowered to the type, or undefined. */
-export function unsupportedIn(type: HalfType, node: Node): string | undefined {
+export function unsupportedIn(type: HalfType, node: Node, opset = 0): string | undefined {
+  // Stored weights; the pairs around activations stay as they are, or integer kernels would no longer be recognised.
+  if (node.op === 'DequantizeLinear' && type.dtype === 'float16' && opset >= HALF_DEQUANTIZE && node.input(0)?.isConstant) return undefined;
+  if (node.domain === 'com.microsoft' && type.dtype === 'float16' && STORED.has(node.opType)) return undefined;
   const known = node.domain === '' ? !type.missing.has(node.opType) : node.domain === 'com.microsoft' && CONTRIB.has(node.opType);
   return known ? undefined : `${node.op} is not defined for ${type.dtype}`;
 }
