@@ -14,7 +14,7 @@ import { lookupOf } from './lookup.js';
 import { replaceNode } from './replace.js';
 
 export interface WeightOptions {
-  readonly bits: 4 | 8;
+  readonly bits: 2 | 4 | 8;
   readonly block: number;
   readonly symmetric: boolean;
   readonly format: 'auto' | 'qdq';
@@ -206,7 +206,8 @@ export class WeightRewriter {
     const axis = tensor.rank - (transposed ? 1 : 2);
     const size = Math.min(this.#options.block, tensor.dims[axis]!);
     this.#dequantizeInFront(value, {
-      dtype: quantTypeOf(this.#options.bits, this.#options.symmetric),
+      // DequantizeLinear takes 2-bit codes only from opset 25, which runtimes do not have yet.
+      dtype: quantTypeOf(Math.max(this.#options.bits, 4), this.#options.symmetric),
       symmetry: this.#options.symmetric ? 'absmax' : 'asymmetric',
       granularity: { kind: 'block', axis, size },
     });
