@@ -4,8 +4,10 @@
 import type { Batch, Dataset } from '../data/dataset.js';
 import type { Metric, MetricAccumulator } from '../data/metric.js';
 import { dataError } from '../errors.js';
+import type { Model } from '../ir/model.js';
 import type { Tensor } from '../ir/tensor.js';
 import { cutToSize } from '../runtime/batches.js';
+import { runInBlocks } from '../runtime/blocks.js';
 import type { Engine, ModelSource, Session, SessionOptions } from '../runtime/engine.js';
 import { DifferenceAccumulator, type OutputDifference } from './difference.js';
 
@@ -62,6 +64,33 @@ export async function compareSources(engine: Engine, a: ModelSource, b: ModelSou
   } finally {
     await first.release();
   }
+}
+
+/**
+ * Compares two models neither of which fits into memory: each is run block by block, with at most `maxBytes` of weights loaded at a time.
+ * All samples are held at once, so `limit` should be small.
+ */
+export async function compareInBlocks(
+  engine: Engine,
+  a: Model,
+  b: Model,
+  options: CompareOptions & { readonly maxBytes: number },
+): Promise<Comparison> {
+  const accumulators = new Accumulators(options);
+  const batches: Batch[] = [];
+  for await (const { batch } of numbered({ ...options, onProgress: undefined }, 0, 1)) batches.push(batch);
+  const feeds = batches.map((batch) => batch.inputs);
+  const run = (model: Model, from: number) =>
+    runInBlocks(engine, model, feeds, {
+      maxBytes: options.maxBytes,
+      session: options.session,
+      signal: options.signal,
+      onProgress: (fraction) => options.onProgress?.(from + fraction / 2),
+    });
+  const first = await run(a, 0);
+  const second = await run(b, 0.5);
+  for (const [i, batch] of batches.entries()) await accumulators.add(batch, first[i]!, second[i]!);
+  return accumulators.result();
 }
 
 /** The same with both models loaded already. */

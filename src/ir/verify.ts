@@ -18,7 +18,7 @@ export function verifyModel(model: Model): void {
 }
 
 /** Checks a graph that stands alone, with everything nested in it. */
-function verifyGraph(graph: Graph): void {
+export function verifyGraph(graph: Graph): void {
   verifyTree(graph);
 }
 

@@ -78,3 +78,39 @@ function cloneNode(node: Node, target: Graph, map: Map<Value, Value>): void {
   twin.metadata = node.metadata && new Map(node.metadata);
   twin.unknown = node.unknown;
 }
+
+/** Values that nodes read from outside themselves, subgraphs included, each once, in order of first use. */
+export function valuesRead(nodes: Iterable<Node>): Value[] {
+  const read = new Set<Value>();
+  const visit = (node: Node, inside: ReadonlySet<Value>): void => {
+    for (const input of node.inputs) if (input && !inside.has(input)) read.add(input);
+    for (const sub of node.subgraphs()) {
+      const own = new Set([...inside, ...sub.values()]);
+      for (const inner of sub.nodes) visit(inner, own);
+      for (const output of sub.outputs) if (!own.has(output)) read.add(output);
+    }
+  };
+  for (const node of nodes) visit(node, new Set());
+  return [...read];
+}
+
+/**
+ * A graph of its own from some nodes of `graph`, in their order: constants come along, other values read from outside become inputs,
+ * `outputs` are its outputs. Values keep their names; tensor data is shared.
+ */
+export function extractGraph(graph: Graph, nodes: readonly Node[], outputs: readonly Value[]): Graph {
+  const part = new Graph(graph.name);
+  const map = new Map<Value, Value>();
+  const produced = new Set(nodes.flatMap((n) => n.outputs));
+  for (const value of [...valuesRead(nodes), ...outputs]) {
+    if (produced.has(value) || map.has(value)) continue;
+    const twin = part.addValue(value.name, value.type);
+    map.set(value, twin);
+    if (value.isConstant) twin.initializer = value.initializer;
+    else part.addInputValue(twin);
+  }
+  for (const node of nodes) for (const output of node.outputs) if (output) map.set(output, part.addValue(output.name, output.type));
+  for (const node of nodes) cloneNode(node, part, map);
+  for (const output of outputs) part.addOutput(map.get(output)!);
+  return part;
+}

@@ -2,7 +2,7 @@
 import { mkdir, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Stage } from '../recipe/staging.js';
-import { sha256File, type WriteOptions, writeModel } from './files.js';
+import { readModel, sha256File, type WriteOptions, writeModel } from './files.js';
 import { systemError } from './system-error.js';
 import { dropTemporary, temporaryName } from './temporary-files.js';
 
@@ -23,6 +23,7 @@ export function stageBeside(target: string, options: Pick<WriteOptions, 'externa
         bytes: written.bytes,
         sha256: await sha256File(staged),
         source: { path: staged },
+        open: () => readModel(staged),
         commit: async () => {
           // External data first: whoever sees the new model must find its data.
           const places = written.files.map((file) => ({ file, place: join(dirname(target), basename(file)) }));

@@ -129,8 +129,8 @@ async function verify(options: PipelineOptions, model: Model, staged: StagedMode
   if (!validation) throw bugError('verification needs data: expected `validation`, got none');
   const compared = await compareTwo({
     engine,
-    a: input,
-    b: { path: 'the result', bytes: staged.bytes, source: staged.source },
+    a: { ...input, open: async () => input.model },
+    b: { path: 'the result', bytes: staged.bytes, source: staged.source, open: staged.open },
     data: validation,
     metric: options.metric ?? defaultMetric(input.model, validation),
     limit: options.limit,
@@ -158,7 +158,7 @@ async function verify(options: PipelineOptions, model: Model, staged: StagedMode
     });
   }
   const layers =
-    options.details && !compared.oneAtATime
+    options.details && compared.mode === 'together'
       ? await compareLayers(engine, withTypes(input.model, options), withTypes(model, options), validation, {
           ...(options.session === undefined ? {} : { session: options.session }),
           samples: LAYER_SAMPLES,

@@ -1,23 +1,16 @@
 // Choosing what quality means for a run and holding the result against what the user asked for.
-import { type CompareOptions, type Comparison, compareSources } from '../analysis/compare.js';
+import type { Comparison } from '../analysis/compare.js';
+import type { Dataset } from '../data/dataset.js';
 import type { Metric } from '../data/metric.js';
 import { qualityError } from '../errors.js';
 import type { Warning } from '../pass/define.js';
 import type { Quality } from '../pass/record.js';
-import type { Engine, ModelSource } from '../runtime/engine.js';
 
-/** Runs both models on the data and scores them with the metric. */
-export async function measureQuality(
-  engine: Engine,
-  a: ModelSource,
-  b: ModelSource,
-  options: CompareOptions & { readonly metric: Metric },
-): Promise<{ comparison: Comparison; quality: Quality }> {
-  const { metric, data } = options;
-  const comparison = await compareSources(engine, a, b, options);
+/** The quality that a comparison found, scored with `metric` on `data`. */
+export function qualityOf(comparison: Comparison, metric: Metric, data: Dataset): Quality {
   const scores = comparison.scores ?? { before: Number.NaN, after: Number.NaN };
   const { name, higherIsBetter } = metric;
-  return { comparison, quality: { metric: name, ...scores, higherIsBetter, samples: comparison.samples, synthetic: data.synthetic } };
+  return { metric: name, ...scores, higherIsBetter, samples: comparison.samples, synthetic: data.synthetic };
 }
 
 /**

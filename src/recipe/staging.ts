@@ -10,6 +10,8 @@ export interface StagedModel {
   readonly sha256: string;
   /** What an engine loads: the very files that will be delivered. */
   readonly source: ModelSource;
+  /** The model as it reads back from those files, weights unread. */
+  open(): Promise<Model>;
   /** Moves the files to their place, the model last, and answers their paths. */
   commit(): Promise<readonly string[]>;
   /** Removes them. */

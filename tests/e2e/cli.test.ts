@@ -130,6 +130,17 @@ describe('quantize', () => {
     expect(r.quality.before - r.quality.after).toBeLessThanOrEqual(0.015);
   });
 
+  test.each([
+    ['1MB', 'one at a time'],
+    ['300kB', 'in blocks'],
+  ])('with %s of memory the models are verified %s', (memory, mode) => {
+    const r = pareJson('quantize', DIGITS, '-o', join(folder, 'frugal.onnx'), '--mode', 'fp16', '--validation', held, '--memory', memory);
+    expect(r.latency).toBeNull();
+    expect(r.warnings.map((w: { message: string }) => w.message).join()).toContain(mode);
+    expect(r.quality.metric).toBe('top1');
+    expect(r.outputs[0].cosine).toBeGreaterThan(0.9999);
+  });
+
   test('--no-verify says so in the table and in the file', async () => {
     const out = join(folder, 'unverified.onnx');
     const run = pare('quantize', DIGITS, '-o', out, '--mode', 'fp16', '--no-verify');

@@ -1,5 +1,4 @@
 // Simplification of every shared model: the same outputs, no more nodes, a newer opset. Prints the table of node counts.
-import { writeFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { Node } from '../../src/ir/graph.js';
 import type { Model } from '../../src/ir/model.js';
@@ -23,14 +22,15 @@ function count(model: Model, which: (node: Node) => boolean = () => true): numbe
 
 const isQuantizer = (node: Node) => /^(De)?[Qq]uantizeLinear$/.test(node.opType);
 
-describe('simplify on shared models', () => {
-  it.each(sharedModels().filter((path) => !EXCLUDED.has(path)))('%s keeps its outputs', async (path) => {
+const models = sharedModels().filter((path) => !EXCLUDED.has(path));
+
+describe.skipIf(models.length === 0)('simplify on shared models', () => {
+  it.each(models)('%s keeps its outputs', async (path) => {
     const engine = await nodeEngine();
     const model = await readModel(sharedData(path)!);
     const { model: simple, records } = await runPasses(model, [simplify()], { engine });
     const record = records[0]!;
     rows.push(`${path}: ${count(model)} -> ${count(simple)} nodes, opset ${model.opset} -> ${simple.opset}, ${record.ms.toFixed(0)} ms`);
-    if (process.env.PARE_DUMP) writeFileSync(`${process.env.PARE_DUMP}/${path.replaceAll('/', '_')}.json`, JSON.stringify(record, null, 1));
     expect(count(simple)).toBeLessThanOrEqual(count(model));
     // What is quantized stays quantized, and simplifying again finds nothing more.
     expect(count(simple, isQuantizer)).toBe(count(model, isQuantizer));

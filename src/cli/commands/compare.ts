@@ -27,8 +27,8 @@ export function addCompareCommand(program: Command): void {
       const metric = (await openMetric(flags.metric, data)) ?? defaultMetric(a.model, data);
       const result = await compareTwo({
         engine: cli.engine,
-        a,
-        b,
+        a: { ...a, open: async () => a.model },
+        b: { ...b, open: async () => b.model },
         data,
         metric,
         limit: flags.limit,
