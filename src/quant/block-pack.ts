@@ -280,14 +280,14 @@ function packCodes(
     for (let i = from, o = to; i < from + block; i += 2, o++) {
       const a = Math.fround(data[i]! / scale) + ROUND - ROUND + zero;
       const b = Math.fround(data[i + 1]! / scale) + ROUND - ROUND + zero;
-      out[o] = (a < 0 ? 0 : a > 15 ? 15 : a) | ((b < 0 ? 0 : b > 15 ? 15 : b) << 4);
+      out[o] = Math.max(0, Math.min(15, a)) | (Math.max(0, Math.min(15, b)) << 4);
     }
     return;
   }
   const perByte = 8 / bits;
   for (let i = 0; i < block; i++) {
     const q = Math.fround(data[from + i]! / scale) + ROUND - ROUND + zero;
-    const code = q < 0 ? 0 : q > top ? top : q;
+    const code = Math.max(0, Math.min(top, q));
     const o = to + Math.floor(i / perByte);
     if (perByte === 1) out[o] = code;
     else out[o] = out[o]! | (code << ((i % perByte) * bits));

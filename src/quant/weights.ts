@@ -1,16 +1,7 @@
 // Weights and biases of integer nodes as constants behind DequantizeLinear. A weight read by several nodes is quantized once, and all readers share it.
 import type { Graph, Node, Value } from '../ir/graph.js';
 import { Tensor } from '../ir/tensor.js';
-import {
-  type AffineParameters,
-  affineParameters,
-  dequantize,
-  packCodes,
-  quantizationError,
-  quantize,
-  rangesOf,
-  roundHalfEven,
-} from './affine.js';
+import { type AffineParameters, affineParameters, packCodes, quantize, rangesOf, roundHalfEven } from './affine.js';
 import type { ComputeAnnotation } from './annotate.js';
 import { layoutOf } from './layout.js';
 import { type Granularity, PER_TENSOR, type Scheme } from './scheme.js';

@@ -10,6 +10,7 @@ import { walkGraphs, walkNodes } from '../../ir/walk.js';
 import { definePass, type PassContext } from '../../pass/define.js';
 import { halfBytes } from '../../quant/half-simd.js';
 import { derivedTensors } from '../../quant/lazy.js';
+import { estimateBytes, refuseUnknown, warnIfLarger } from '../../quant/model-checks.js';
 import { type Selector, selectorOf } from '../../quant/selection.js';
 import { firstReader } from '../../quant/weights.js';
 import { simplify } from '../simplify/index.js';
@@ -42,11 +43,15 @@ export const toBf16 = definePass({
 async function runBf16(model: Model, opts: Bf16Options, ctx: PassContext): Promise<boolean> {
   // Most operators take bfloat16 from opset 22 on.
   const opset = opts.compute === 'bf16' ? 22 : 21;
+  const bytesBefore = estimateBytes(model);
+  refuseUnknown(model);
   if (opts.simplify) await simplify.definition.run(model, simplify.definition.options.parse({ opset }), ctx);
   inferShapes(model);
   requireFloat(model);
   const select = selectorOf(opts);
-  return opts.compute === 'bf16' ? computeInBf16(model, opts, select, ctx) : storeInBf16(model, opts, select, ctx);
+  const changed = opts.compute === 'bf16' ? computeInBf16(model, opts, select, ctx) : storeInBf16(model, opts, select, ctx);
+  warnIfLarger(bytesBefore, model, 'Cast nodes take more than the smaller constants save', ctx);
+  return changed;
 }
 
 function computeInBf16(model: Model, opts: Bf16Options, select: Selector, ctx: PassContext): boolean {

@@ -8,6 +8,7 @@ import { type Model, tensorTypeOf } from '../../ir/model.js';
 import { walkNodes } from '../../ir/walk.js';
 import { definePass, type PassContext } from '../../pass/define.js';
 import { type Measurement, measureRanges } from '../../quant/calibrate.js';
+import { estimateBytes, refuseUnknown, warnIfLarger } from '../../quant/model-checks.js';
 import { selectorOf } from '../../quant/selection.js';
 import { simplify } from '../simplify/index.js';
 import { type ConstantProblem, constantProblem } from './constants.js';
@@ -40,6 +41,8 @@ export const toFp16 = definePass({
 });
 
 async function runFp16(model: Model, opts: Fp16Options, ctx: PassContext): Promise<boolean> {
+  const bytesBefore = estimateBytes(model);
+  refuseUnknown(model);
   if (opts.simplify) await simplify.definition.run(model, simplify.definition.options.parse({}), ctx);
   inferShapes(model);
   requireFloat(model);
@@ -47,6 +50,7 @@ async function runFp16(model: Model, opts: Fp16Options, ctx: PassContext): Promi
   for (const [node, reason] of reasons) ctx.skip({ node: node.label, op: node.op, reason });
   const lowered = lowerFloat(model, { type: FLOAT16, keep: new Set(reasons.keys()), io: opts.io === 'float16' });
   ctx.note('converted', lowered);
+  warnIfLarger(bytesBefore, model, 'Cast nodes take more than the smaller constants save', ctx);
   return lowered.nodes > 0;
 }
 

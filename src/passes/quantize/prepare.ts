@@ -1,13 +1,13 @@
 // What every quantization mode does first and last: simplify (which folds BatchNorm and upgrades the opset), infer types, recognise models that are
 // quantized already, and compare sizes at the end.
-import { constantBytes, graphsOf } from '../../analysis/facts.js';
 import { inferShapes } from '../../analysis/shapes.js';
-import { nothingToDoError, unsupportedError } from '../../errors.js';
+import { nothingToDoError } from '../../errors.js';
 import type { Node } from '../../ir/graph.js';
 import type { Model } from '../../ir/model.js';
 import { walkNodes } from '../../ir/walk.js';
 import type { PassContext } from '../../pass/define.js';
 import { isQuantizedOp, quantFactsOf } from '../../quant/annotate.js';
+import { estimateBytes, refuseUnknown } from '../../quant/model-checks.js';
 import { simplify } from '../simplify/index.js';
 import { unfuseConvolutions } from './unfuse.js';
 
@@ -30,22 +30,6 @@ export async function prepareModel(model: Model, options: PrepareOptions, ctx: P
   inferShapes(model);
   return bytes;
 }
-
-/** Throws E_UNSUPPORTED naming every operator that neither the runtime nor the model itself defines. */
-export function refuseUnknown(model: Model): void {
-  const unknown = new Map<string, number>();
-  for (const node of walkNodes(model.graph)) {
-    if (KNOWN_DOMAINS.has(node.domain) || model.functionOf(node)) continue;
-    unknown.set(node.op, (unknown.get(node.op) ?? 0) + 1);
-  }
-  if (unknown.size === 0) return;
-  const list = [...unknown].map(([op, n]) => `${op} (${n})`).join(', ');
-  throw unsupportedError(`operators of unknown domains: ${list}`, {
-    hint: 'the runtime needs a custom operator library for them, which Pare cannot load',
-  });
-}
-
-const KNOWN_DOMAINS = new Set(['', 'ai.onnx.ml', 'ai.onnx.training', 'com.microsoft', 'com.microsoft.nchwc', 'com.ms.internal.nhwc']);
 
 /** Throws E_NOTHING_TO_DO for a model whose compute nodes are all quantized. */
 function refuseQuantized(model: Model, mode: string): void {
@@ -72,32 +56,6 @@ function refuseQuantized(model: Model, mode: string): void {
 /** True where an operand comes out of DequantizeLinear (possibly moved in between). */
 function readsQuantized(node: Node): boolean {
   return node.inputs.some((value) => value?.producer && isQuantizedOp(value.producer));
-}
-
-/**
- * Bytes of the model file, near enough: data of constants, names, and a few bytes for every field. The encoder would say it exactly,
- * but would compute weights that are only wanted when the file is written.
- */
-export function estimateBytes(model: Model): number {
-  let bytes = constantBytes(model);
-  for (const graph of graphsOf(model)) {
-    for (const value of graph.values()) if (value.initializer) bytes += value.name.length + 4 * value.initializer.rank + 12;
-    for (const node of graph.nodes) {
-      bytes += node.name.length + node.opType.length + node.domain.length + 12 + 16 * node.attributes.size;
-      for (const value of [...node.inputs, ...node.outputs]) bytes += (value?.name.length ?? 0) + 2;
-    }
-  }
-  return bytes;
-}
-
-/** Says why where the result is larger than what came in. */
-export function warnIfLarger(before: number, model: Model, why: string, ctx: PassContext): void {
-  const after = estimateBytes(model);
-  if (after <= before) return;
-  ctx.warn({
-    message: `the result is larger than the input: about ${after} bytes instead of ${before}, because ${why}`,
-    fix: 'keep the float model, or quantize only the large weights (--op-types, --exclude)',
-  });
 }
 
 /** Throws E_NOTHING_TO_DO with the reasons that were found. */

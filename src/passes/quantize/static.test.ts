@@ -39,7 +39,7 @@ function residual(): Model {
   });
 }
 
-async function quantized(model: Model, options: Parameters<typeof quantizeStatic>[0] = {}, feeds = FEEDS) {
+async function quantized(model: Model, options: Parameters<typeof quantizeStatic>[0] = {}, feeds: Record<string, Tensor>[] = FEEDS) {
   const result = cloneModel(model);
   const context = await passContext(feedsDataset(feeds));
   await quantizeStatic(options).run(result, context);
@@ -122,6 +122,22 @@ describe('quantizeStatic', () => {
     expect(context.skipped[0]!.reason).toContain('output of the model');
     const { result: whole } = await quantized(model, { quantizeOutputs: true });
     expect(opCounts(whole).QuantizeLinear).toBe(2);
+  });
+
+  it('stores embedding tables by rows, and leaves tied ones float with the reason', async () => {
+    const model = (tied: boolean) =>
+      buildModel('text', (b) => {
+        const table = b.constant('table', randomTensor([40, 32], 3));
+        const x = b.op('Gather', [table, b.input('ids', 'int64', [1, 5])]);
+        const y = b.op('MatMul', [x, b.constant('w', randomTensor([32, 32], 4))]);
+        b.output(tied ? b.op('MatMul', [y, b.op('Transpose', [table], { perm: [1, 0] })]) : y, 'y');
+      });
+    const feeds = [{ ids: Tensor.from('int64', [1, 5], [3, 39, 0, 7, 7]) }];
+    const { result } = await quantized(model(false), {}, feeds);
+    expect(result.graph.initializers.some((v) => v.initializer!.dtype === 'float' && v.initializer!.size === 40 * 32)).toBe(false);
+    expect(cosine(await runModel(model(false), feeds), await runModel(result, feeds))).toBeGreaterThan(0.999);
+    const { context } = await quantized(model(true), { simplify: false }, feeds);
+    expect(context.skipped.map((s) => s.reason).join()).toContain('tied weights');
   });
 
   it('recognises a model that is quantized already, and one with nothing to quantize', async () => {

@@ -9,18 +9,22 @@ import { definePass, type PassContext } from '../../pass/define.js';
 import { type Annotation, annotate, quantFactsOf } from '../../quant/annotate.js';
 import { measureRanges } from '../../quant/calibrate.js';
 import { type Inserted, insertQdq } from '../../quant/insert-qdq.js';
+import { warnIfLarger } from '../../quant/model-checks.js';
 import { OBSERVERS } from '../../quant/observers.js';
 import { type ActivationParameters, activationParameters, measurementsOf } from '../../quant/ranges.js';
 import { RUNTIMES, type Runtime } from '../../quant/runtimes.js';
 import type { Scheme } from '../../quant/scheme.js';
 import { selectorOf } from '../../quant/selection.js';
+import { quantizeTables } from './lookup-tables.js';
 import { RUNTIME_OPTION, SELECTION_OPTIONS, SIMPLIFY_OPTION } from './options.js';
-import { nothingToQuantize, prepareModel, warnIfLarger } from './prepare.js';
+import { nothingToQuantize, prepareModel } from './prepare.js';
 
 /** Opset that the model is brought to: the first with block-wise DequantizeLinear; per-axis needs 13. */
 const OPSET = 21;
 /** Above this ratio of largest to median channel, one scale for a whole weight loses bits that matter. */
 const SPREAD_LIMIT = 4;
+/** Embedding tables with fewer elements stay float. */
+const MIN_TABLE = 1024;
 
 const options = z.object({
   activations: z.enum(['auto', 'uint8', 'int8']).default('auto').describe("type of activations; auto takes the runtime's fast one"),
@@ -33,6 +37,7 @@ const options = z.object({
   observer: z.enum(['minmax']).default('minmax').describe('how ranges are chosen from what was measured'),
   samples: z.number().int().positive().optional().describe('most calibration samples to run; all where omitted'),
   quantizeOutputs: z.boolean().default(false).describe("quantize the model's outputs too"),
+  embeddings: z.boolean().default(true).describe('store embedding tables (Gather) as int8 with one scale per row'),
   attention: z.boolean().default(false).describe('quantize products of two activations too'),
   ...RUNTIME_OPTION,
   ...SELECTION_OPTIONS,
@@ -58,9 +63,14 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
     dtype: opts.activations === 'auto' ? (runtime.activation as 'uint8' | 'int8') : opts.activations,
     symmetry: opts.symmetric ? 'symmetric' : 'asymmetric',
   };
+  const select = selectorOf(opts);
+  // Before the annotation, as lookups get new outputs; ranges are then measured on the rows as they will be.
+  const tables = opts.embeddings
+    ? quantizeTables(model, { minElements: MIN_TABLE, select, skip: (n, reason) => ctx.skip({ node: n.label, op: n.op, reason }) })
+    : 0;
   const annotation = annotate(model.graph, {
     runtime,
-    select: selectorOf(opts),
+    select,
     asymmetric: !opts.symmetric,
     outputs: opts.quantizeOutputs,
     activationProducts: opts.attention,
@@ -79,7 +89,7 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
     },
     perChannel: opts.perChannel,
   });
-  report(annotation, parameters, inserted, ctx);
+  report(annotation, parameters, inserted, tables, ctx);
   warnIfLarger(bytesBefore, model, 'scales, zero points and Q/DQ nodes take more than the smaller weights save', ctx);
   return true;
 }
@@ -140,7 +150,7 @@ function asRow(vector: Value): Value {
   return vector.graph.addInitializer(`${vector.name}_row`, tensor.reshape([1, tensor.size]));
 }
 
-function report(annotation: Annotation, parameters: ActivationParameters, inserted: Inserted, ctx: PassContext): void {
+function report(annotation: Annotation, parameters: ActivationParameters, inserted: Inserted, tables: number, ctx: PassContext): void {
   for (const value of parameters.nonFinite) {
     ctx.warn({
       message: `value ${value.name} was infinite or not a number on some calibration batches, which were passed over`,
@@ -164,6 +174,7 @@ function report(annotation: Annotation, parameters: ActivationParameters, insert
     weights: inserted.weights.length,
     biases: inserted.biases,
     absorbed: annotation.absorbed.length,
+    tables,
   });
   ctx.note('ranges', Object.fromEntries([...parameters.ranges].map(([value, r]) => [value.name, [r.min, r.max]])));
   ctx.note(
