@@ -5,12 +5,11 @@ import { z } from 'zod';
 import type { Model } from '../../ir/model.js';
 import { walkGraphs } from '../../ir/walk.js';
 import { definePass, type PassContext, type Skipped } from '../../pass/define.js';
-import { warnIfLarger } from '../../quant/model-checks.js';
 import { RUNTIMES, type Runtime } from '../../quant/runtimes.js';
 import { selectorOf } from '../../quant/selection.js';
 import { DynamicRewriter } from './dynamic-rewriter.js';
 import { RUNTIME_OPTION, SELECTION_OPTIONS, SIMPLIFY_OPTION } from './options.js';
-import { nothingToQuantize, prepareModel } from './prepare.js';
+import { nothingToQuantize, prepareModel, warnIfLarger } from './prepare.js';
 
 const options = z.object({
   weightType: z.enum(['int8', 'uint8']).default('int8').describe('type of the weights; older runtimes take only uint8 in some operators'),

@@ -11,6 +11,8 @@ import { estimateBytes, refuseUnknown } from '../../quant/model-checks.js';
 import { simplify } from '../simplify/index.js';
 import { unfuseConvolutions } from './unfuse.js';
 
+export { warnIfLarger } from '../../quant/model-checks.js';
+
 export interface PrepareOptions {
   readonly simplify: boolean;
   /** Opset to bring the model to. */

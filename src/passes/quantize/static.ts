@@ -9,7 +9,6 @@ import { definePass, type PassContext } from '../../pass/define.js';
 import { type Annotation, annotate, quantFactsOf } from '../../quant/annotate.js';
 import { measureRanges } from '../../quant/calibrate.js';
 import { type Inserted, insertQdq } from '../../quant/insert-qdq.js';
-import { warnIfLarger } from '../../quant/model-checks.js';
 import { OBSERVERS } from '../../quant/observers.js';
 import { type ActivationParameters, activationParameters, measurementsOf } from '../../quant/ranges.js';
 import { RUNTIMES, type Runtime } from '../../quant/runtimes.js';
@@ -17,7 +16,7 @@ import type { Scheme } from '../../quant/scheme.js';
 import { selectorOf } from '../../quant/selection.js';
 import { quantizeTables } from './lookup-tables.js';
 import { RUNTIME_OPTION, SELECTION_OPTIONS, SIMPLIFY_OPTION } from './options.js';
-import { nothingToQuantize, prepareModel } from './prepare.js';
+import { nothingToQuantize, prepareModel, warnIfLarger } from './prepare.js';
 
 /** Opset that the model is brought to: the first with block-wise DequantizeLinear; per-axis needs 13. */
 const OPSET = 21;

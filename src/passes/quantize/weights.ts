@@ -5,10 +5,9 @@ import { z } from 'zod';
 import type { Model } from '../../ir/model.js';
 import { walkGraphs } from '../../ir/walk.js';
 import { definePass, type PassContext, type Skipped } from '../../pass/define.js';
-import { warnIfLarger } from '../../quant/model-checks.js';
 import { selectorOf } from '../../quant/selection.js';
 import { SELECTION_OPTIONS, SIMPLIFY_OPTION } from './options.js';
-import { nothingToQuantize, prepareModel } from './prepare.js';
+import { nothingToQuantize, prepareModel, warnIfLarger } from './prepare.js';
 import { WeightRewriter } from './weight-rewriter.js';
 
 const options = z.object({
