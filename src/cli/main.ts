@@ -1,27 +1,29 @@
 // Entry of the command line: builds the program, runs it, and turns every ending into an exit code. The rest of the CLI only parses, calls and renders.
 import { Command, CommanderError } from 'commander';
-import { z } from 'zod';
 import { PareError } from '../errors.js';
 import { VERSION } from '../util/version.js';
-import { addCompareCommand } from './commands/compare.js';
-import { addProfileCommand } from './commands/profile.js';
-import { addQuantizeCommand } from './commands/quantize.js';
-import { addSimplifyCommand } from './commands/simplify.js';
 
 const EXIT_USAGE = 1;
 /** 128 + SIGINT, as shells expect of a program that Ctrl-C ended. */
 const EXIT_INTERRUPTED = 130;
 
-export function buildProgram(): Command {
+/** Each command is loaded only when it is called, or for the general help: loading all of them takes longer than some of them run. */
+const COMMANDS: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
+  profile: async () => (await import('./commands/profile.js')).addProfileCommand,
+  simplify: async () => (await import('./commands/simplify.js')).addSimplifyCommand,
+  quantize: async () => (await import('./commands/quantize.js')).addQuantizeCommand,
+  compare: async () => (await import('./commands/compare.js')).addCompareCommand,
+};
+
+/** The program with the command named `name`, or with all where there is none of that name. */
+export async function buildProgram(name?: string): Promise<Command> {
   const program = new Command('pare')
     .description('Make trained neural networks smaller and faster: ONNX in; smaller ONNX out, verified and explained.')
     .version(VERSION)
     .showHelpAfterError('(see --help)')
     .exitOverride();
-  addProfileCommand(program);
-  addSimplifyCommand(program);
-  addQuantizeCommand(program);
-  addCompareCommand(program);
+  const own = name === undefined || !Object.hasOwn(COMMANDS, name) ? undefined : COMMANDS[name];
+  for (const load of own ? [own] : Object.values(COMMANDS)) (await load())(program);
   program.addHelpText('after', '\nExample:\n  pare quantize model.onnx -o model.int8.onnx --data calib.npz --report report.html');
   return program;
 }
@@ -29,7 +31,12 @@ export function buildProgram(): Command {
 /** Runs the command line and answers the exit code: 0 done, 1 user error, 2 unsupported, 70 bug, 130 interrupted. */
 export async function main(argv: readonly string[]): Promise<number> {
   try {
-    await buildProgram().parseAsync([...argv]);
+    if (argv.length === 3 && (argv[2] === '--version' || argv[2] === '-V')) {
+      process.stdout.write(`${VERSION}\n`);
+      return 0;
+    }
+    const program = await buildProgram(argv[2]);
+    await program.parseAsync([...argv]);
     return 0;
   } catch (error) {
     return reportError(error, argv.includes('--json'));
@@ -55,7 +62,6 @@ function reportError(error: unknown, json: boolean): number {
 
 function toPareError(error: unknown): PareError {
   if (error instanceof PareError) return error;
-  if (error instanceof z.ZodError) return new PareError('E_USAGE', 'user', z.prettifyError(error));
   if (error instanceof Error && error.name === 'AbortError') return new PareError('E_ABORTED', 'user', 'aborted');
   const message = error instanceof Error ? error.message : String(error);
   return new PareError('E_BUG', 'bug', message, {

@@ -9,7 +9,6 @@ import { stageBeside } from '../node/staging.js';
 import type { BoundPass } from '../pass/define.js';
 import type { RunRecord } from '../pass/record.js';
 import { runPipeline } from '../recipe/pipeline.js';
-import { renderReport } from '../report/html.js';
 import { renderRun } from './render/run.js';
 import { openCliSession, openData, openMetric, openValidation, outputPath } from './session.js';
 import type { CommonFlags, DataFlags, WriteFlags } from './shared-options.js';
@@ -60,6 +59,7 @@ export async function runWritingCommand(
     cli.progress.stop();
     cli.say(renderRun(record));
     if (flags.report !== undefined) {
+      const { renderReport } = await import('../report/html.js');
       await writeFileAtomic(flags.report, renderReport(record));
       cli.say(`report: ${flags.report}`);
     }

@@ -5,9 +5,7 @@ import type { Dataset } from '../data/dataset.js';
 import type { Metric } from '../data/metric.js';
 import { dataError, usageError } from '../errors.js';
 import { type Model, requiredInputs, tensorTypeOf } from '../ir/model.js';
-import { openDataset } from '../node/data.js';
 import { lazyNodeEngine } from '../node/lazy-engine.js';
-import { metricByName } from '../node/metrics.js';
 import type { InputModel } from '../recipe/staging.js';
 import type { Engine, ModelSource, SessionOptions } from '../runtime/engine.js';
 import { findFeeds } from '../runtime/inputs.js';
@@ -64,6 +62,7 @@ export async function openData(
 ): Promise<Dataset> {
   const { limit, preprocess, labels, tokenizer, text, label } = flags;
   const shapes = spec.startsWith('random') ? await workingShapes(cli, model, source, flags.shape) : flags.shape;
+  const { openDataset } = await import('../node/data.js');
   return openDataset(spec, model, {
     seed: flags.seed,
     ...(limit === undefined ? {} : { limit }),
@@ -112,6 +111,7 @@ export async function openValidation(
 /** The metric named by `--metric`; undefined where none was named. Throws E_USAGE for an unknown one, E_DATA where it needs labels that are not there. */
 export async function openMetric(name: string | undefined, data: Dataset): Promise<Metric | undefined> {
   if (name === undefined) return undefined;
+  const { metricByName } = await import('../node/metrics.js');
   const metric = await metricByName(name);
   if (metric.needs === 'labels' && !data.hasLabels) {
     throw dataError(`metric ${name} needs labels, but data "${data.name}" has none`, {

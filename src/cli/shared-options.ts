@@ -55,13 +55,16 @@ export function addCommonFlags(command: Command): Command {
 
 export function addDataFlags(command: Command): Command {
   return command
-    .option('--data <spec>', 'random[:N], x.npz, DIR or DIR.zip of images, wav DIR, x.csv|tsv|jsonl, x.txt, idx:IMAGES,LABELS')
+    .option(
+      '--data <spec>',
+      'random[:N], x.npz, x.npy, DIR, .zip or .tar(.gz) of pictures or .wav files, x.csv|tsv|jsonl, x.txt, x.wav, idx:IMAGES,LABELS, cifar:FILE',
+    )
     .addOption(new Option('--limit <n>', 'use at most this many samples').argParser(positiveInteger))
-    .option('--preprocess <preset>', 'imagenet, mobilenet, cifar, mnist, none, or a JSON file')
-    .option('--labels <name>', 'name of the array or column with the labels')
-    .option('--tokenizer <file>', 'tokenizer.json for text data')
-    .option('--text <column>', 'column with the text')
-    .option('--label <column>', 'column with the label')
+    .option('--preprocess <preset>', 'imagenet, mobilenet, cifar, mnist, unit, none, or a JSON file')
+    .option('--labels <name>', 'name of the labels array of an .npz; else a file with one class name per line')
+    .option('--tokenizer <file>', 'tokenizer.json, or a JSON vocabulary of characters, for text data')
+    .option('--text <column>', 'column with the text, by name or position; a,b for a pair')
+    .option('--label <column>', 'column with the label, by name or position')
     .option(
       '--metric <name>',
       'top1, top5, f1, mcc, pearson, spearman, mse, loss, perplexity, agreement, cosine, kl, or a FILE.js|FILE.ts',

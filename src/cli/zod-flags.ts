@@ -26,9 +26,12 @@ function hasFlag(command: Command, name: string): boolean {
 
 function flagOf(name: string, field: FieldSchema): Option {
   const flag = kebab(name);
-  const about = `${field.description ?? ''}${field.default === undefined || field.default === false ? '' : ` (default ${JSON.stringify(field.default)})`}`;
   const kind = field.anyOf?.find((f) => f.type !== 'null') ?? field;
-  if (kind.type === 'boolean') return new Option(field.default === true ? `--no-${flag}` : `--${flag}`, about);
+  const silent = field.default === undefined || kind.type === 'boolean' || (Array.isArray(field.default) && field.default.length === 0);
+  // The flag of what is on by default turns it off.
+  const about = `${field.default === true ? 'turn off: ' : ''}${field.description ?? ''}${silent ? '' : ` (default ${JSON.stringify(field.default)})`}`;
+  if (kind.type === 'boolean')
+    return field.default === true ? new Option(`--no-${flag}`, `turn off: ${field.description ?? ''}`) : new Option(`--${flag}`, about);
   if (kind.type === 'array')
     return new Option(`--${flag} <list>`, about).argParser((text: string) =>
       text.split(',').map((s) => scalar(s.trim(), kind.items ?? {})),

@@ -1,6 +1,7 @@
 // A pass turns an ONNX graph into an ONNX graph. One descriptor of its options gives the TypeScript type, the command-line flags, the recipe schema and the docs row.
 import type { z } from 'zod';
 import type { Dataset } from '../data/dataset.js';
+import { usageError } from '../errors.js';
 import type { Model } from '../ir/model.js';
 import type { Engine } from '../runtime/engine.js';
 import type { Rng } from '../util/rng.js';
@@ -80,7 +81,9 @@ export interface Pass<S extends z.ZodObject = z.ZodObject> {
 
 export function definePass<S extends z.ZodObject>(definition: PassDefinition<S>): Pass<S> {
   const bind = (input?: z.input<S>): BoundPass => {
-    const options = definition.options.parse(input ?? {}) as z.output<S>;
+    const parsed = definition.options.safeParse(input ?? {});
+    if (!parsed.success) throw usageError(`options of ${definition.name}: ${problems(parsed.error)}`);
+    const options = parsed.data as z.output<S>;
     return {
       name: definition.name,
       summary: definition.summary,
@@ -90,4 +93,9 @@ export function definePass<S extends z.ZodObject>(definition: PassDefinition<S>)
     };
   };
   return Object.assign(bind, { definition });
+}
+
+/** Every problem with its field: `bits: expected one of 4, 8, got 5`. */
+function problems(error: z.ZodError): string {
+  return error.issues.map((issue) => `${issue.path.join('.') || 'options'}: ${issue.message}`).join('; ');
 }

@@ -6,7 +6,6 @@ import { defaultMetric } from '../../data/metrics.js';
 import { writeFileAtomic } from '../../node/files.js';
 import { openInput } from '../../node/input.js';
 import { compareTwo } from '../../recipe/compare.js';
-import { renderComparisonReport } from '../../report/comparison.js';
 import { renderComparison } from '../render/comparison.js';
 import { openCliSession, openData, openMetric, openValidation } from '../session.js';
 import { addCommonFlags, addDataFlags, type CommonFlags, type DataFlags } from '../shared-options.js';
@@ -51,6 +50,7 @@ export function addCompareCommand(program: Command): void {
       const full = { ...result, ...(layers ? { layers } : {}) };
       cli.say(renderComparison(full));
       if (flags.report !== undefined) {
+        const { renderComparisonReport } = await import('../../report/comparison.js');
         await writeFileAtomic(flags.report, renderComparisonReport(full));
         cli.say(`report: ${flags.report}`);
       }

@@ -5,7 +5,6 @@ import { writeFileAtomic } from '../../node/files.js';
 import { openInput } from '../../node/input.js';
 import { measurePeakMemory } from '../../node/memory.js';
 import { type ModelProfile, profileModel } from '../../recipe/profile.js';
-import { renderProfileReport } from '../../report/profile.js';
 import { renderProfile, renderSideBySide, SORT_KEYS, type SortKey } from '../render/profile.js';
 import { openCliSession } from '../session.js';
 import { addCommonFlags, type CommonFlags } from '../shared-options.js';
@@ -55,6 +54,7 @@ export function addProfileCommand(program: Command): void {
       const [first] = profiles;
       cli.say(profiles.length === 1 ? renderProfile(first!, flags) : renderSideBySide(profiles));
       if (flags.report !== undefined) {
+        const { renderProfileReport } = await import('../../report/profile.js');
         await writeFileAtomic(flags.report, renderProfileReport(first!));
         cli.say(`report: ${flags.report}`);
       }

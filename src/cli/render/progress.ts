@@ -1,5 +1,5 @@
 // One line of progress on stderr with the time left; a spinner in a terminal, nothing where stderr is no terminal or `--quiet` is set.
-import ora, { type Ora } from 'ora';
+import type { Ora } from 'ora';
 import type { Progress } from '../../pass/define.js';
 
 /** Work shorter than this shows no progress at all. */
@@ -11,6 +11,8 @@ export class ProgressLine {
   readonly #enabled: boolean;
   readonly #begun = performance.now();
   #spinner: Ora | null = null;
+  #loading = false;
+  #stopped = false;
   #label = '';
   #labelStart = 0;
 
@@ -26,9 +28,20 @@ export class ProgressLine {
       this.#labelStart = now;
     }
     if (now - this.#begun < SILENT_MS) return;
-    this.#spinner ??= ora({ stream: process.stderr, discardStdin: false }).start();
+    if (!this.#spinner) {
+      void this.#show();
+      return;
+    }
     this.#spinner.text = `${label}${fraction === undefined ? '' : ` ${(fraction * 100).toFixed(0)} %${this.#eta(fraction, now)}`}`;
     this.#spinner.render();
+  }
+
+  /** The spinner is loaded when it is first needed: most runs end sooner. */
+  async #show(): Promise<void> {
+    if (this.#loading) return;
+    this.#loading = true;
+    const { default: ora } = await import('ora');
+    if (!this.#stopped) this.#spinner = ora({ stream: process.stderr, discardStdin: false, text: this.#label }).start();
   }
 
   #eta(fraction: number, now: number): string {
@@ -38,6 +51,7 @@ export class ProgressLine {
   }
 
   stop(): void {
+    this.#stopped = true;
     this.#spinner?.stop();
     this.#spinner = null;
   }
