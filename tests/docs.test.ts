@@ -18,7 +18,9 @@ import { runPasses } from '../src/pass/manager.js';
 import type { Observer } from '../src/quant/observers.js';
 import { applyRules } from '../src/rewrite/driver.js';
 import type { Rule } from '../src/rewrite/rule.js';
+import { callModule, findChromium, openPage, startBrowser } from './e2e/browser.js';
 
+const chromium = findChromium();
 const ROOT = resolve(import.meta.dirname, '..');
 /** Inside the repository, so that `pare` resolves to the package itself; ignored by git. */
 const WORK = join(ROOT, 'tmp');
@@ -123,6 +125,29 @@ describe('TypeScript in the documentation', () => {
     expect(written.graph.nodes.find((node) => node.name === 'dense2')?.input(1)?.initializer?.dtype).toBe('float');
   });
 
+  it.skipIf(!chromium)(
+    'README: shrinks a model in a browser',
+    async () => {
+      const out = join(folder, 'out', relative(ROOT, folder));
+      writeFileSync(
+        join(out, 'page.js'),
+        `import { shrink } from './web-sample.js';
+         export async function run() {
+           const before = await (await fetch('/examples/digits.onnx')).blob();
+           const after = await shrink(new File([before], 'model.onnx'));
+           return [before.size, after.size];
+         }`,
+      );
+      const setup = await startBrowser(chromium!, { samples: out, examples: join(ROOT, 'examples') });
+      const { page, problems } = await openPage(setup.browser, setup.url);
+      const [before, after] = (await callModule(page, `${setup.url}/samples/page.js`, 'run', {})) as [number, number];
+      await setup.close();
+      expect(problems).toEqual([]);
+      expect(after).toBeLessThan(before / 2);
+    },
+    120_000,
+  );
+
   it('add-a-pass: the pass names nodes, and the rule fires and says why it does not', async () => {
     const { nameNodes } = await load('src/passes/names/name-nodes.ts');
     const model = parseModel('<ir_version: 10, opset_import: ["" : 21]> g (float[N,4] x) => (float[N,4] y) { a = Relu (x) y = Relu (a) }');
@@ -158,8 +183,8 @@ describe('TypeScript in the documentation', () => {
 });
 
 describe('what the documentation names', () => {
-  it('commands and flags exist', () => {
-    const program = buildProgram();
+  it('commands and flags exist', async () => {
+    const program = await buildProgram();
     const flagsOf = (name: string) => program.commands.find((c) => c.name() === name)?.options.flatMap((o) => [o.long, o.short]) ?? [];
     const wrong: string[] = [];
     for (const { path, text } of pages) {
