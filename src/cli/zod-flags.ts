@@ -28,8 +28,7 @@ function flagOf(name: string, field: FieldSchema): Option {
   const flag = kebab(name);
   const kind = field.anyOf?.find((f) => f.type !== 'null') ?? field;
   const silent = field.default === undefined || kind.type === 'boolean' || (Array.isArray(field.default) && field.default.length === 0);
-  // The flag of what is on by default turns it off.
-  const about = `${field.default === true ? 'turn off: ' : ''}${field.description ?? ''}${silent ? '' : ` (default ${JSON.stringify(field.default)})`}`;
+  const about = `${field.description ?? ''}${silent ? '' : ` (default ${JSON.stringify(field.default)})`}`;
   if (kind.type === 'boolean')
     return field.default === true ? new Option(`--no-${flag}`, `turn off: ${field.description ?? ''}`) : new Option(`--${flag}`, about);
   if (kind.type === 'array')
