@@ -4,6 +4,7 @@ import { buildModel } from '../../ir/builder.js';
 import type { Value } from '../../ir/graph.js';
 import type { Model } from '../../ir/model.js';
 import { Tensor } from '../../ir/tensor.js';
+import { parseModel } from '../../ir/text.js';
 import { verifyModel } from '../../ir/verify.js';
 import { cloneModel } from '../../ir/walk.js';
 import { quantizeStatic } from './static.js';
@@ -156,5 +157,24 @@ describe('quantizeStatic', () => {
     });
     const { context } = await quantized(model, { perChannel: false });
     expect(context.warnings.map((w) => w.message).join()).toMatch(/one scale although its channels differ by a factor of \d+/);
+  });
+
+  it('enters subgraphs: weights there are stored in 8 bits, captured ones stay whole', async () => {
+    const model =
+      parseModel(`g (float[1,16] x, bool c) => (float[1,16] y) <float[16,16] w = random(0.3), float[16,16] outer = random(0.3)> {
+      a = MatMul(x, w)
+      y = If(c) <
+        then_branch = t () => (float[1,16] r) <float[16,16] inner = random(0.3)> { b = MatMul(a, inner) r = Relu(b) },
+        else_branch = e () => (float[1,16] q) { q = MatMul(a, outer) }
+      >
+    }`);
+    const feeds = [0, 1].map((i) => ({ x: randomTensor([1, 16], i), c: new Tensor('bool', [], Uint8Array.from([i])) }));
+    const { result, context } = await quantized(model, { simplify: false }, feeds);
+    const branch = result.graph.nodes.find((n) => n.opType === 'If')!.subgraph('then_branch')!;
+    expect(branch.nodes.map((n) => n.opType)).toEqual(['DequantizeLinear', 'MatMul', 'Relu']);
+    expect(branch.initializers.find((v) => v.initializer!.dims.join() === '16,16')!.initializer!.dtype).toBe('int8');
+    expect(result.graph.ownValue('outer')!.initializer!.dtype).toBe('float');
+    expect(context.skipped.map((s) => s.reason).join()).toContain('inside a subgraph');
+    expect(cosine(await runModel(model, feeds), await runModel(result, feeds))).toBeGreaterThan(0.999);
   });
 });

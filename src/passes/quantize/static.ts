@@ -6,9 +6,9 @@ import type { Value } from '../../ir/graph.js';
 import { type Model, tensorTypeOf } from '../../ir/model.js';
 import { walkGraphs } from '../../ir/walk.js';
 import { definePass, type PassContext } from '../../pass/define.js';
-import { type Annotation, annotate, quantFactsOf } from '../../quant/annotate.js';
+import { type AnnotateOptions, type Annotation, annotate } from '../../quant/annotate.js';
 import { measureRanges } from '../../quant/calibrate.js';
-import { type Inserted, insertQdq } from '../../quant/insert-qdq.js';
+import { type Inserted, type InsertOptions, insertQdq } from '../../quant/insert-qdq.js';
 import { OBSERVERS } from '../../quant/observers.js';
 import { type ActivationParameters, activationParameters, measurementsOf } from '../../quant/ranges.js';
 import { RUNTIMES, type Runtime } from '../../quant/runtimes.js';
@@ -67,27 +67,35 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
   const tables = opts.embeddings
     ? quantizeTables(model, { minElements: MIN_TABLE, select, skip: (n, reason) => ctx.skip({ node: n.label, op: n.op, reason }) })
     : 0;
-  const annotation = annotate(model.graph, {
+  const decisions: AnnotateOptions = {
     runtime,
     select,
     asymmetric: !opts.symmetric,
     outputs: opts.quantizeOutputs,
     activationProducts: opts.attention,
-  });
-  const skipped = [...annotation.skipped, ...nestedNodes(model)].map(({ node, reason }) => ({ node: node.label, op: node.op, reason }));
-  if (annotation.compute.length === 0) nothingToQuantize('static', skipped);
+  };
+  const annotation = annotate(model.graph, decisions);
+  const nested = annotateSubgraphs(model, decisions);
+  const notes = [
+    ...annotation.skipped,
+    ...nested.flatMap((a) => [...a.skipped, ...a.compute.map(({ node }) => ({ node, reason: NESTED_REASON }))]),
+  ];
+  const skipped = notes.map(({ node, reason }) => ({ node: node.label, op: node.op, reason }));
+  if (annotation.compute.length + nested.reduce((sum, a) => sum + a.compute.length, 0) === 0) nothingToQuantize('static', skipped);
   for (const s of skipped) ctx.skip(s);
 
   const parameters = await calibrate(model, annotation, activation, opts, ctx);
   detachMatMulBiases(annotation);
-  const inserted = insertQdq(annotation, parameters.parameters, {
+  const weights: InsertOptions = {
     weights: {
       dtype: 'int8',
       symmetry: 'symmetric',
       reduced: opts.reduceRange === 'on' || (opts.reduceRange === 'auto' && runtime.saturates),
     },
     perChannel: opts.perChannel,
-  });
+  };
+  const inserted = insertQdq(annotation, parameters.parameters, weights);
+  for (const inner of nested) insertQdq(inner, new Map(), weights);
   report(annotation, parameters, inserted, tables, ctx);
   warnIfLarger(bytesBefore, model, 'scales, zero points and Q/DQ nodes take more than the smaller weights save', ctx);
   return true;
@@ -111,18 +119,33 @@ async function calibrate(
   return activationParameters(annotation, statistics, OBSERVERS[opts.observer]!, scheme);
 }
 
-/** Nodes of subgraphs that could be integer: their ranges cannot be measured from outside. */
-function* nestedNodes(model: Model) {
+/**
+ * What can be done inside If, Loop and Scan bodies: their activations cannot be measured from outside, so nodes there keep computing in float on
+ * weights that are stored in 8 bits.
+ */
+function annotateSubgraphs(model: Model, options: AnnotateOptions): Annotation[] {
+  const found: Annotation[] = [];
   for (const graph of walkGraphs(model.graph)) {
     if (graph === model.graph) continue;
-    for (const node of graph.nodes) {
-      const facts = quantFactsOf(node);
-      if (facts !== 'none' && facts.kind === 'compute') {
-        yield { node, reason: 'it is inside a subgraph, where ranges cannot be measured; modes dynamic and weights reach it' };
-      }
-    }
+    const all = annotate(graph, options);
+    // A weight captured from outside belongs to the graph it stands in.
+    const compute = all.compute.filter((c) => c.weight?.value.graph === graph).map((c) => ({ ...c, integer: false }));
+    found.push({
+      ...all,
+      compute,
+      others: [],
+      absorbed: [],
+      activations: [],
+      constants: [],
+      integerNodes: new Set(),
+      shared: [],
+      preferShared: [],
+    });
   }
+  return found;
 }
+
+const NESTED_REASON = 'it is inside a subgraph, where ranges cannot be measured: only its weight is stored in 8 bits';
 
 /**
  * A MatMul followed by the Add of a vector would be merged to a float Gemm by ONNX Runtime before it looks at Q/DQ.
