@@ -3,7 +3,7 @@
 
 import type { Batch, Dataset } from '../data/dataset.js';
 import type { Metric, MetricAccumulator } from '../data/metric.js';
-import { dataError } from '../errors.js';
+import { dataError, PareError, unsupportedError } from '../errors.js';
 import type { Model } from '../ir/model.js';
 import type { Tensor } from '../ir/tensor.js';
 import { cutToSize } from '../runtime/batches.js';
@@ -42,7 +42,7 @@ export async function compareSources(engine: Engine, a: ModelSource, b: ModelSou
     } finally {
       await first.release();
     }
-    const second = await engine.load(b, options.session);
+    const second = await loadChanged(engine, b, options.session);
     try {
       checkOutputs(first, second);
       for await (const { batch, index } of numbered(options, 0.5, 1))
@@ -54,7 +54,7 @@ export async function compareSources(engine: Engine, a: ModelSource, b: ModelSou
   }
   const first = await engine.load(a, options.session);
   try {
-    const second = await engine.load(b, options.session);
+    const second = await loadChanged(engine, b, options.session);
     try {
       checkOutputs(first, second);
       return await compareSessions(first, second, options, accumulators);
@@ -103,6 +103,20 @@ export async function compareSessions(
   for await (const { batch } of numbered(options, 0, 1))
     await accumulators.add(batch, await a.run(batch.inputs), await b.run(batch.inputs));
   return accumulators.result();
+}
+
+/** The second model may use operators or types that this engine has no kernels for: that is no fault of the user's. */
+async function loadChanged(engine: Engine, source: ModelSource, session: SessionOptions | undefined): Promise<Session> {
+  try {
+    return await engine.load(source, session);
+  } catch (error) {
+    if (!(error instanceof PareError) || error.code !== 'E_RUNTIME') throw error;
+    throw unsupportedError(`the result does not load in ${engine.name} ${engine.version}: ${error.message}`, {
+      place: error.place,
+      hint: `${error.hint ?? 'this runtime has no kernel for what was written'}; --no-verify writes it all the same, for another runtime`,
+      cause: error,
+    });
+  }
 }
 
 function checkOutputs(a: Session, b: Session): void {

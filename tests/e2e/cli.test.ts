@@ -149,6 +149,15 @@ describe('quantize', () => {
     expect((await readModel(out)).metadata.get('pare.verified')).toBe('not verified');
   });
 
+  test('arithmetic that no engine here has exits 2, and is written with --no-verify', () => {
+    const out = join(folder, 'bf16-compute.onnx');
+    const args = ['quantize', DIGITS, '-o', out, '--mode', 'bf16', '--compute', 'bf16'];
+    expect(pare(...args)).toMatchObject({ status: 2, stderr: expect.stringContaining('--no-verify') });
+    expect(existsSync(out)).toBe(false);
+    expect(pare(...args, '--no-verify').status).toBe(0);
+    expect(existsSync(out)).toBe(true);
+  });
+
   test('static without data is a user error', () => {
     const run = pare('quantize', DIGITS, '--mode', 'static');
     expect(run.status).toBe(1);
