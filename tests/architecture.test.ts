@@ -23,7 +23,12 @@ const LAYERS: readonly (readonly string[])[] = [
   ['cli'],
 ];
 /** Which folder may use another one of its own layer; types may always be shared within a layer. */
-const WITHIN_LAYER: Readonly<Record<string, readonly string[]>> = { util: ['errors'], runtime: ['data'], report: ['recipe'] };
+const WITHIN_LAYER: Readonly<Record<string, readonly string[]>> = {
+  util: ['errors'],
+  runtime: ['data'],
+  report: ['recipe'],
+  node: ['web'],
+};
 /** Packages with native code or Node's own interfaces: only what runs in Node may import them. */
 const NATIVE = /^(node:|onnxruntime-|sharp$|commander$)/;
 const OUTSIDE_CORE = new Set(['node', 'cli']);

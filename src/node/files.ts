@@ -67,6 +67,10 @@ function insideFolder(model: string, location: string): string {
 export interface WriteOptions {
   /** Weights in `<name>.data` beside the model: always, never, or only where the model file would pass 2 GiB (default). */
   readonly external?: boolean | 'auto' | undefined;
+  /** Name of the data file (default `<name>.data`); further ones get `_1`, `_2`, ... appended. */
+  readonly externalName?: string | undefined;
+  /** A data file is closed before it grows beyond this; one tensor alone may be longer. */
+  readonly maxFileBytes?: number | undefined;
   /** Replace files that exist. Without it an existing target is refused (E_FILE). */
   readonly force?: boolean | undefined;
 }
@@ -81,7 +85,11 @@ export interface WrittenModel {
 /** Writes a model, streaming weights from where they are. All files appear at once at the end, or none does. */
 export async function writeModel(model: Model, path: string, options: WriteOptions = {}): Promise<WrittenModel> {
   const mode = options.external ?? 'auto';
-  const layout = { threshold: EXTERNAL_THRESHOLD, location: `${basename(path)}.data` };
+  const layout = {
+    threshold: EXTERNAL_THRESHOLD,
+    location: options.externalName ?? `${basename(path)}.data`,
+    maxFileBytes: options.maxFileBytes,
+  };
   let encoded = encodeModelChunks(model, mode === true ? { external: layout } : {});
   if (mode === 'auto' && encoded.main.size > MAX_MODEL_BYTES) encoded = encodeModelChunks(model, { external: layout });
   checkSize(encoded.main);

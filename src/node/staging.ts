@@ -7,7 +7,7 @@ import { systemError } from './system-error.js';
 import { dropTemporary, temporaryName } from './temporary-files.js';
 
 /** Stages models for `target`. Delivering replaces files of the same names; an interrupted or failed run leaves them as they were. */
-export function stageBeside(target: string, options: Pick<WriteOptions, 'external'> = {}): Stage {
+export function stageBeside(target: string, options: Pick<WriteOptions, 'external' | 'externalName' | 'maxFileBytes'> = {}): Stage {
   return async (model) => {
     const folder = temporaryName(target);
     const discard = async () => dropTemporary(folder);
@@ -21,6 +21,7 @@ export function stageBeside(target: string, options: Pick<WriteOptions, 'externa
       const written = await writeModel(model, staged, { ...options, force: true });
       return {
         bytes: written.bytes,
+        files: written.files.map((file) => basename(file)),
         sha256: await sha256File(staged),
         source: { path: staged },
         open: () => readModel(staged),

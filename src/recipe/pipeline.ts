@@ -17,6 +17,7 @@ import type { ModelFacts, PassRecord, RunRecord } from '../pass/record.js';
 import type { Engine, SessionOptions } from '../runtime/engine.js';
 import { VERSION } from '../util/version.js';
 import { compareTwo } from './compare.js';
+import { recipeOf, stampMetadata } from './metadata.js';
 import { type Budget, checkBudget, collapseWarning } from './quality.js';
 import type { InputModel, Stage, StagedModel } from './staging.js';
 import { checkSupported } from './supported.js';
@@ -73,7 +74,7 @@ export async function runPipeline(options: PipelineOptions): Promise<RunRecord> 
   if (!changed && options.passes.some((p) => p.name !== 'simplify'))
     throw nothingToDoError(`${options.command}: nothing in this model could be changed`, reasonsOf(records));
   const sha256 = await input.sha256;
-  stampMetadata(model, options, sha256);
+  stampMetadata(model, { passes: options.passes, seed: options.seed ?? 0, inputSha256: sha256, verified: options.verify });
   options.onProgress?.({ fraction: undefined, label: 'writing' });
   const staged = await options.stage(model);
   try {
@@ -90,7 +91,7 @@ export async function runPipeline(options: PipelineOptions): Promise<RunRecord> 
     return {
       tool: { name: 'pare', version: VERSION },
       command: options.command,
-      recipe: recipeOf(options),
+      recipe: recipeOf(options.passes),
       seed: options.seed ?? 0,
       engine: `${engine.name} ${engine.version}`,
       input: { ...factsOf(input.model, options), path: input.path, bytes: input.bytes, sha256 },
@@ -167,19 +168,6 @@ async function verify(options: PipelineOptions, model: Model, staged: StagedMode
         })
       : [];
   return { quality: compared.quality, outputs: compared.outputs, latency, layers, warnings };
-}
-
-function recipeOf(options: PipelineOptions): RunRecord['recipe'] {
-  return options.passes.map((p) => ({ pass: p.name, options: p.options }));
-}
-
-/** The model itself says how it was made. */
-function stampMetadata(model: Model, options: PipelineOptions, sha256: string): void {
-  model.metadata.set('pare.version', VERSION);
-  model.metadata.set('pare.recipe', JSON.stringify(recipeOf(options)));
-  model.metadata.set('pare.seed', String(options.seed ?? 0));
-  model.metadata.set('pare.input_sha256', sha256);
-  model.metadata.set('pare.verified', options.verify ? 'true' : 'not verified');
 }
 
 function factsOf(model: Model, options: PipelineOptions): Omit<ModelFacts, 'bytes'> {

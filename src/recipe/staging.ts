@@ -6,6 +6,8 @@ import type { ModelSource } from '../runtime/engine.js';
 export interface StagedModel {
   /** Bytes of all its files. */
   readonly bytes: number;
+  /** Names of its files, the model first. */
+  readonly files: readonly string[];
   /** SHA-256 of the model file, in hex. */
   readonly sha256: string;
   /** What an engine loads: the very files that will be delivered. */

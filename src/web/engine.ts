@@ -16,7 +16,7 @@ export interface OrtWeb {
 
 /** The engine over onnxruntime-web. `device: 'cpu'` means WebAssembly here. */
 export function webEngine(ort: OrtWeb): Engine {
-  const devices: readonly Device[] = 'gpu' in globalThis.navigator ? ['wasm', 'webgpu'] : ['wasm'];
+  const devices: readonly Device[] = globalThis.navigator !== undefined && 'gpu' in globalThis.navigator ? ['wasm', 'webgpu'] : ['wasm'];
   const inTurn = queue();
   let threadsFixed = false;
   return {
