@@ -58,7 +58,8 @@ export function cloneGraph(graph: Graph, parent: Graph | null = null, outer: Map
   return copy;
 }
 
-function cloneNode(node: Node, target: Graph, map: Map<Value, Value>): void {
+/** Adds a copy of a node to `target`. `map` must hold its outputs (values of `target`); inputs not in it are read as they are. */
+export function cloneNode(node: Node, target: Graph, map: Map<Value, Value>): Node {
   const attributes = new Map<string, Attribute>();
   for (const [name, a] of node.attributes) {
     if (a.type === 'graph') attributes.set(name, { ...a, value: cloneGraph(a.value, target, map) });
@@ -77,6 +78,7 @@ function cloneNode(node: Node, target: Graph, map: Map<Value, Value>): void {
   twin.doc = node.doc;
   twin.metadata = node.metadata && new Map(node.metadata);
   twin.unknown = node.unknown;
+  return twin;
 }
 
 /** Values that nodes read from outside themselves, subgraphs included, each once, in order of first use. */

@@ -1,0 +1,259 @@
+// Choosing the codes, the scale and the zero point of one block of weights by the error they leave, not by the block's extremes.
+// A block is rounded in order with error feedback: target_c = w_c + sum_{j<c} (w_j - v_j) u_jc, v_c = (q_c - z) s, and leaves
+// sum_c d_c (target_c - v_c)^2. With u = 0 this is the weighted mean squared error; with u and d from a factor of the Hessian it is the error
+// of the layer's output (see gptq.ts). Candidates are tried with early abandonment; the best is refined by least squares on its codes.
+
+/** Where zero lies: `absmax` in the middle code, scale of either sign; `asymmetric` at a whole code; `free` anywhere (stored as a float). */
+export type ZeroKind = 'absmax' | 'asymmetric' | 'free';
+
+export interface BlockGrid {
+  readonly bits: 2 | 3 | 4 | 8;
+  readonly zero: ZeroKind;
+}
+
+/** Feedback inside a block. */
+export interface BlockMetric {
+  /** Rows of the block. */
+  readonly size: number;
+  /** `feedback[c * stride + j]` = u_jc for j < c. */
+  readonly feedback: Float64Array;
+  readonly stride: number;
+  /** d_c. */
+  readonly weight: Float64Array;
+}
+
+/** Metric without feedback, all rows of equal weight. */
+export function plainMetric(size: number): BlockMetric {
+  return { size, feedback: new Float64Array(size * size), stride: size, weight: new Float64Array(size).fill(1) };
+}
+
+const ROUND = 6755399441055744;
+const SMALLEST_SCALE = 1.1754943508222875e-38;
+
+/** Fractions of the full range that are tried as range. Low widths gain by clipping more. */
+function shrinkage(bits: number): { from: number; to: number; steps: number } {
+  if (bits >= 8) return { from: 0.92, to: 1, steps: 5 };
+  if (bits === 4) return { from: 0.7, to: 1.05, steps: 15 };
+  if (bits === 3) return { from: 0.5, to: 1.1, steps: 16 };
+  return { from: 0.3, to: 1.15, steps: 18 };
+}
+
+/** Rounds blocks one after another; results of the latest are in `scale`, `zero`, `codes` and `values`. */
+export class BlockRounder {
+  readonly #grid: BlockGrid;
+  readonly #top: number;
+  readonly #middle: number;
+  readonly #trialCodes: Uint8Array;
+  readonly #trialValues: Float64Array;
+  readonly #errors: Float64Array;
+  scale = 1;
+  zero = 0;
+  loss = Number.POSITIVE_INFINITY;
+  readonly codes: Uint8Array;
+  /** What the codes stand for: (code - zero) * scale in float32. */
+  readonly values: Float64Array;
+
+  constructor(grid: BlockGrid, size: number) {
+    this.#grid = grid;
+    this.#top = 2 ** grid.bits - 1;
+    this.#middle = 2 ** (grid.bits - 1);
+    this.#trialCodes = new Uint8Array(size);
+    this.#trialValues = new Float64Array(size);
+    this.#errors = new Float64Array(size);
+    this.codes = new Uint8Array(size);
+    this.values = new Float64Array(size);
+  }
+
+  /** Finds scale, zero point and codes for the weights `w` (length metric.size). */
+  search(w: Float64Array, metric: BlockMetric): void {
+    this.loss = Number.POSITIVE_INFINITY;
+    const { size } = metric;
+    let lo = 0;
+    let hi = 0;
+    for (let i = 0; i < size; i++) {
+      const v = w[i]!;
+      if (v < lo) lo = v;
+      if (v > hi) hi = v;
+    }
+    if (hi === lo) {
+      this.#try(w, metric, 1, this.#grid.zero === 'free' ? 0 : this.#grid.zero === 'absmax' ? this.#middle : 0);
+      return;
+    }
+    const { from, to, steps } = shrinkage(this.#grid.bits);
+    for (let i = 0; i < steps; i++) {
+      const f = to - ((to - from) * i) / (steps - 1);
+      if (this.#grid.zero === 'absmax') this.#tryAbsmax(w, metric, f, lo, hi);
+      else if (this.#grid.zero === 'asymmetric') this.#tryAsymmetric(w, metric, f, lo, hi);
+      else this.#tryFree(w, metric, f, lo, hi);
+    }
+    for (let round = 0; round < 3; round++) if (!this.#refit(w, metric)) break;
+  }
+
+  /** Rounds with a scale and zero point that are given. */
+  round(w: Float64Array, metric: BlockMetric, scale: number, zero: number): void {
+    this.loss = Number.POSITIVE_INFINITY;
+    this.#try(w, metric, scale, zero);
+  }
+
+  #tryAbsmax(w: Float64Array, metric: BlockMetric, f: number, lo: number, hi: number): void {
+    const extreme = Math.max(-lo, hi);
+    const step = (f * extreme) / this.#middle;
+    this.#try(w, metric, step, this.#middle);
+    this.#try(w, metric, -step, this.#middle);
+  }
+
+  #tryAsymmetric(w: Float64Array, metric: BlockMetric, f: number, lo: number, hi: number): void {
+    const top = this.#top;
+    const step = (f * (hi - lo)) / top;
+    const centre = (-lo / (hi - lo)) * top;
+    // The zero point that centres the shrunk range, and its neighbours.
+    const nearest = Math.round(top / 2 - (hi + lo) / 2 / step);
+    const spread = this.#grid.bits <= 3 ? 1 : 0;
+    let last = -1;
+    for (const z of [nearest - spread, nearest, nearest + spread, Math.round(centre)]) {
+      if (z === last || z < 0 || z > top) continue;
+      last = z;
+      this.#try(w, metric, step, z);
+    }
+  }
+
+  #tryFree(w: Float64Array, metric: BlockMetric, f: number, lo: number, hi: number): void {
+    const step = (f * (hi - lo)) / this.#top;
+    this.#try(w, metric, step, this.#top / 2 - (hi + lo) / 2 / step);
+  }
+
+  /** Rounds with one candidate and keeps it where it is better than the best so far. */
+  #try(w: Float64Array, metric: BlockMetric, wanted: number, wantedZero: number): boolean {
+    let s = Math.fround(wanted);
+    if (!(Math.abs(s) >= SMALLEST_SCALE)) s = 1;
+    const z = this.#grid.zero === 'free' ? Math.fround(wantedZero) : wantedZero;
+    const { size, feedback, stride, weight } = metric;
+    const codes = this.#trialCodes;
+    const values = this.#trialValues;
+    const errors = this.#errors;
+    const top = this.#top;
+    const inverse = 1 / s;
+    const best = this.loss;
+    let loss = 0;
+    for (let c = 0; c < size; c++) {
+      let target = w[c]!;
+      const at = c * stride;
+      for (let j = 0; j < c; j++) target += errors[j]! * feedback[at + j]!;
+      let q = target * inverse + z + ROUND - ROUND;
+      if (!(q > 0)) q = 0;
+      else if (q > top) q = top;
+      const v = (q - z) * s;
+      codes[c] = q;
+      values[c] = v;
+      errors[c] = w[c]! - v;
+      const e = target - v;
+      loss += weight[c]! * e * e;
+      if (loss >= best) return false;
+    }
+    this.loss = loss;
+    this.scale = s;
+    this.zero = z;
+    this.codes.set(codes);
+    this.values.set(values);
+    return true;
+  }
+
+  /** Least squares for the scale (and a free zero point) given the best codes, then rounding again. Answers whether that was better. */
+  #refit(w: Float64Array, metric: BlockMetric): boolean {
+    const { size, feedback, stride, weight } = metric;
+    const free = this.#grid.zero === 'free';
+    const { codes, zero } = this;
+    let aa = 0;
+    let ab = 0;
+    let bb = 0;
+    let aw = 0;
+    let bw = 0;
+    for (let c = 0; c < size; c++) {
+      // Row c of what the block's output sees: w_c + sum u_jc w_j, and the same for the codes and for ones.
+      const at = c * stride;
+      let tw = w[c]!;
+      let ta = codes[c]! - (free ? 0 : zero);
+      let tb = 1;
+      for (let j = 0; j < c; j++) {
+        const u = feedback[at + j]!;
+        tw += u * w[j]!;
+        ta += u * (codes[j]! - (free ? 0 : zero));
+        tb += u;
+      }
+      const d = weight[c]!;
+      aa += d * ta * ta;
+      aw += d * ta * tw;
+      if (free) {
+        ab += d * ta * tb;
+        bb += d * tb * tb;
+        bw += d * tb * tw;
+      }
+    }
+    if (!(aa > 0)) return false;
+    if (!free) return this.#try(w, metric, aw / aa, zero);
+    const det = aa * bb - ab * ab;
+    if (!(det > 1e-12 * aa * bb)) return false;
+    const s = (aw * bb - bw * ab) / det;
+    const offset = (aa * bw - ab * aw) / det;
+    return this.#try(w, metric, s, -offset / s);
+  }
+}
+
+/** Codes with their scales: element (r, c) stands for (codes[r * n + c] - zeros[b * n + c]) * scales[b * n + c], b = floor(r / block). */
+export interface RoundedMatrix {
+  readonly k: number;
+  readonly n: number;
+  /** Rows of [k, n] that share a scale in each column. */
+  readonly block: number;
+  readonly codes: Uint8Array;
+  readonly scales: Float32Array;
+  readonly zeros: Float32Array;
+  /** The values that the codes stand for, [k, n]. */
+  readonly values: Float32Array;
+}
+
+/** An empty result to be filled. */
+export function newRoundedMatrix(k: number, n: number, block: number): RoundedMatrix {
+  const scales = Math.ceil(k / block) * n;
+  return {
+    k,
+    n,
+    block,
+    codes: new Uint8Array(k * n),
+    scales: new Float32Array(scales),
+    zeros: new Float32Array(scales),
+    values: new Float32Array(k * n),
+  };
+}
+
+/**
+ * Rounds weights [k, n] to the nearest code with the scale and zero point that leave the least squared error in each block.
+ * `importance` [k] weighs the rows (mean squares of the data make it an estimate of the output's error).
+ */
+export function roundBySearch(
+  weights: Float32Array,
+  k: number,
+  n: number,
+  grid: BlockGrid & { readonly block: number },
+  importance?: ArrayLike<number>,
+): RoundedMatrix {
+  const result = newRoundedMatrix(k, n, grid.block);
+  const rounder = new BlockRounder(grid, Math.min(grid.block, k));
+  const w = new Float64Array(Math.min(grid.block, k));
+  for (let from = 0, b = 0; from < k; from += grid.block, b++) {
+    const size = Math.min(grid.block, k - from);
+    const metric = plainMetric(size);
+    if (importance) for (let r = 0; r < size; r++) metric.weight[r] = importance[from + r]!;
+    for (let c = 0; c < n; c++) {
+      for (let r = 0; r < size; r++) w[r] = weights[(from + r) * n + c]!;
+      rounder.search(w, metric);
+      result.scales[b * n + c] = rounder.scale;
+      result.zeros[b * n + c] = rounder.zero;
+      for (let r = 0; r < size; r++) {
+        result.codes[(from + r) * n + c] = rounder.codes[r]!;
+        result.values[(from + r) * n + c] = rounder.values[r]!;
+      }
+    }
+  }
+  return result;
+}
