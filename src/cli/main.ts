@@ -13,6 +13,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(program: Command) => void
   simplify: async () => (await import('./commands/simplify.js')).addSimplifyCommand,
   quantize: async () => (await import('./commands/quantize.js')).addQuantizeCommand,
   compare: async () => (await import('./commands/compare.js')).addCompareCommand,
+  variants: async () => (await import('./commands/variants.js')).addVariantsCommand,
 };
 
 /** The program with the command named `name`, or with all where there is none of that name. */

@@ -12,6 +12,7 @@ test('sizes', () => {
 test('fractions and percentages', () => {
   expect(parseFraction('0.5%')).toBeCloseTo(0.005);
   expect(parseFraction('.02')).toBeCloseTo(0.02);
+  expect(() => parseFraction('5')).toThrow('did you mean 5%?');
   expect(() => parseFraction('-1')).toThrow('expected a fraction');
 });
 

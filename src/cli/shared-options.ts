@@ -103,7 +103,9 @@ function positiveNumber(text: string): number {
 export function parseFraction(text: string): number {
   const match = /^(\d+(?:\.\d+)?|\.\d+)\s*(%?)$/.exec(text.trim());
   if (!match) throw new InvalidArgumentError(`expected a fraction or a percentage, got "${text}"`);
-  return Number(match[1]) / (match[2] ? 100 : 1);
+  const value = Number(match[1]) / (match[2] ? 100 : 1);
+  if (value > 1) throw new InvalidArgumentError(`expected at most 1 or 100%, got "${text}"; did you mean ${text}%?`);
+  return value;
 }
 
 const BYTE_SUFFIX: Readonly<Record<string, number>> = { '': 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12, ki: 1024, mi: 1024 ** 2, gi: 1024 ** 3 };

@@ -11,33 +11,57 @@ interface FieldSchema {
   readonly description?: string;
 }
 
-/** Adds one flag for each field of `schema` except those in `skip`. Field `maxFoldBytes` becomes `--max-fold-bytes`. */
-export function addZodFlags(command: Command, schema: z.ZodObject, skip: readonly string[] = []): void {
-  const json = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as { properties?: Record<string, FieldSchema> };
-  for (const [name, field] of Object.entries(json.properties ?? {})) {
-    if (skip.includes(name) || hasFlag(command, name)) continue;
-    command.addOption(flagOf(name, field));
+/**
+ * Adds a flag for every field of the schemas; field `maxFoldBytes` becomes `--max-fold-bytes`. Where several schemas (modes of one command, by
+ * name) share a field they share the flag, and the help says which modes take it.
+ */
+export function addZodFlags(command: Command, schemas: Readonly<Record<string, z.ZodObject>>): void {
+  const fields = new Map<string, { readonly field: FieldSchema; readonly modes: string[]; readonly all: FieldSchema[] }>();
+  for (const [mode, schema] of Object.entries(schemas)) {
+    const json = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as { properties?: Record<string, FieldSchema> };
+    for (const [name, field] of Object.entries(json.properties ?? {})) {
+      const known = fields.get(name) ?? { field, modes: [], all: [] };
+      known.modes.push(mode);
+      known.all.push(field);
+      fields.set(name, known);
+    }
+  }
+  const several = Object.keys(schemas).length > 1;
+  for (const [name, { field, modes, all }] of fields) {
+    const prefix = several && modes.length < Object.keys(schemas).length ? `[${modes.join(', ')}] ` : '';
+    for (const option of flagsOf(name, field, all, prefix)) {
+      if (!command.options.some((o) => o.long === option.long)) command.addOption(option);
+    }
   }
 }
 
-function hasFlag(command: Command, name: string): boolean {
-  return command.options.some((o) => o.attributeName() === name || o.long === `--${kebab(name)}`);
+function flagsOf(name: string, field: FieldSchema, all: readonly FieldSchema[], prefix: string): Option[] {
+  const flag = kebab(name);
+  const defaults = new Set(all.map((f) => JSON.stringify(f.default)));
+  const fallback =
+    defaults.size > 1 ? ' (default depends on the mode)' : isPlain(field.default) ? ` (default ${JSON.stringify(field.default)})` : '';
+  const about = `${prefix}${field.description ?? ''}`;
+  const kind = field.anyOf?.find((f) => f.type !== 'null') ?? field;
+  if (kind.type === 'boolean') {
+    return all.flatMap((f) =>
+      f.default === true ? new Option(`--no-${flag}`, `${prefix}turn off: ${f.description ?? ''}`) : new Option(`--${flag}`, about),
+    );
+  }
+  if (kind.type === 'array') {
+    const add = (text: string, earlier: (string | number)[] | undefined) => [
+      ...(earlier ?? []),
+      ...text.split(',').map((s) => scalar(s.trim(), kind.items ?? {})),
+    ];
+    return [new Option(`--${flag} <list>`, `${about}; may be repeated`).argParser(add)];
+  }
+  const option = new Option(`--${flag} <${kind.type === 'number' || kind.type === 'integer' ? 'number' : 'value'}>`, about + fallback);
+  const choices = new Set(all.flatMap((f) => (f.anyOf?.find((g) => g.type !== 'null') ?? f).enum ?? []));
+  if (choices.size > 0 && [...choices].every((v) => typeof v === 'string')) return [option.choices([...choices] as string[])];
+  return [option.argParser((text: string) => scalar(text, kind))];
 }
 
-function flagOf(name: string, field: FieldSchema): Option {
-  const flag = kebab(name);
-  const kind = field.anyOf?.find((f) => f.type !== 'null') ?? field;
-  const silent = field.default === undefined || kind.type === 'boolean' || (Array.isArray(field.default) && field.default.length === 0);
-  const about = `${field.description ?? ''}${silent ? '' : ` (default ${JSON.stringify(field.default)})`}`;
-  if (kind.type === 'boolean')
-    return field.default === true ? new Option(`--no-${flag}`, `turn off: ${field.description ?? ''}`) : new Option(`--${flag}`, about);
-  if (kind.type === 'array')
-    return new Option(`--${flag} <list>`, about).argParser((text: string) =>
-      text.split(',').map((s) => scalar(s.trim(), kind.items ?? {})),
-    );
-  const option = new Option(`--${flag} <${kind.type === 'number' || kind.type === 'integer' ? 'number' : 'value'}>`, about);
-  if (kind.enum?.every((v) => typeof v === 'string')) return option.choices(kind.enum as string[]);
-  return option.argParser((text: string) => scalar(text, kind));
+function isPlain(value: unknown): boolean {
+  return typeof value === 'string' || typeof value === 'number';
 }
 
 function scalar(text: string, field: FieldSchema): string | number {
@@ -48,7 +72,7 @@ function scalar(text: string, field: FieldSchema): string | number {
   return value;
 }
 
-export function kebab(name: string): string {
+function kebab(name: string): string {
   return name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
 }
 
@@ -60,4 +84,20 @@ export function pickOptions(command: Command, schema: z.ZodObject): Record<strin
     picked[name] = command.opts()[name];
   }
   return picked;
+}
+
+/** Flags given on the command line that are fields of other schemas only: they would do nothing. */
+export function foreignFlags(
+  command: Command,
+  own: z.ZodObject,
+  others: Readonly<Record<string, z.ZodObject>>,
+): { flag: string; modes: string[] }[] {
+  const found = new Map<string, string[]>();
+  for (const [mode, schema] of Object.entries(others)) {
+    for (const name of Object.keys(schema.shape)) {
+      if (name in own.shape || command.getOptionValueSource(name) !== 'cli') continue;
+      found.set(name, [...(found.get(name) ?? []), mode]);
+    }
+  }
+  return [...found].map(([name, modes]) => ({ flag: `--${kebab(name)}`, modes }));
 }

@@ -1,5 +1,7 @@
 // `pare quantize`: one command for every way of storing numbers in fewer bits.
 import { type Command, Option } from 'commander';
+import type { z } from 'zod';
+import { usageError } from '../../errors.js';
 import type { Pass } from '../../pass/define.js';
 import { toBf16 } from '../../passes/precision/bf16.js';
 import { toFp16 } from '../../passes/precision/fp16.js';
@@ -8,7 +10,7 @@ import { quantizeStatic } from '../../passes/quantize/static.js';
 import { quantizeWeights } from '../../passes/quantize/weights.js';
 import { type RunFlags, runWritingCommand } from '../run-passes.js';
 import { addCommonFlags, addDataFlags, addWriteFlags } from '../shared-options.js';
-import { addZodFlags, pickOptions } from '../zod-flags.js';
+import { addZodFlags, foreignFlags, pickOptions } from '../zod-flags.js';
 
 const MODES = {
   static: quantizeStatic,
@@ -31,7 +33,8 @@ export function addQuantizeCommand(program: Command): void {
       ).choices(Object.keys(MODES)),
     );
   addWriteFlags(addDataFlags(addCommonFlags(command)));
-  for (const pass of Object.values(MODES)) addZodFlags(command, pass.definition.options);
+  const schemas = Object.fromEntries(Object.entries(MODES).map(([mode, pass]) => [mode, pass.definition.options as z.ZodObject]));
+  addZodFlags(command, schemas);
   command.addHelpText(
     'after',
     `
@@ -45,6 +48,11 @@ Examples:
   );
   command.action(async (model: string, flags: RunFlags & { mode?: Mode }) => {
     const mode = flags.mode ?? (flags.data === undefined ? 'dynamic' : 'static');
+    const foreign = foreignFlags(command, MODES[mode].definition.options, schemas);
+    if (foreign.length > 0) {
+      const list = foreign.map((f) => `${f.flag} (${f.modes.join(', ')})`).join(', ');
+      throw usageError(`mode ${mode} has no ${list}`, { hint: 'leave it out, or choose the mode with --mode' });
+    }
     await runWritingCommand('quantize', model, flags, () => [bind(MODES[mode], command)]);
   });
 }

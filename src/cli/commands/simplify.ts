@@ -10,7 +10,7 @@ export function addSimplifyCommand(program: Command): void {
     .command('simplify <model>')
     .description('fold constants, remove and fuse nodes, upgrade the opset; outputs stay the same');
   addWriteFlags(addDataFlags(addCommonFlags(command)));
-  addZodFlags(command, simplify.definition.options);
+  addZodFlags(command, { simplify: simplify.definition.options });
   command.addHelpText('after', '\nExample:\n  pare simplify model.onnx -o model.slim.onnx');
   command.action(async (model: string, flags: RunFlags) => {
     await runWritingCommand('simplify', model, flags, () => [simplify(pickOptions(command, simplify.definition.options))]);

@@ -1,6 +1,6 @@
 // What `pare compare` prints: quality, speed and size, then outputs, then layers worst first.
 import type { ModelComparison } from '../../recipe/compare.js';
-import { formatBytes, formatMs, formatNumber, formatPercent, formatQuality, formatRatio } from '../../util/format.js';
+import { formatBytes, formatMs, formatNumber, formatPercent, formatQuality, formatRatio, formatSpeed } from '../../util/format.js';
 import { renderTable } from './table.js';
 
 /** Layers shown; all of them are in `--json` and the report. */
@@ -23,7 +23,7 @@ export function renderComparison(c: ModelComparison): string {
       `latency (p50, batch ${latency.batch})`,
       formatMs(latency.before_ms),
       formatMs(latency.after_ms),
-      `${latency.ratio.toFixed(2)}x`,
+      formatSpeed(latency.ratio),
     ]);
   const right = (title: string) => ({ title, align: 'right' as const });
   const parts = [

@@ -1,6 +1,6 @@
 // The table that every model-writing command ends with: before, after, change; then what was skipped and what to look out for.
 import type { PassRecord, RunRecord } from '../../pass/record.js';
-import { formatBytes, formatCount, formatMs, formatNumber, formatQuality, formatRatio } from '../../util/format.js';
+import { formatBytes, formatCount, formatMs, formatNumber, formatQuality, formatRatio, formatSpeed } from '../../util/format.js';
 import { renderTable } from './table.js';
 
 /** Skipped nodes listed by name before the rest is only counted. */
@@ -20,7 +20,7 @@ export function renderRun(record: RunRecord): string {
       `latency (p50, batch ${latency.batch})`,
       formatMs(latency.before_ms),
       formatMs(latency.after_ms),
-      speedup(latency.before_ms, latency.after_ms),
+      formatSpeed(latency.ratio),
     ]);
   if (quality) {
     const change = quality.after - quality.before;
@@ -44,10 +44,6 @@ export function renderRun(record: RunRecord): string {
   for (const w of record.warnings) parts.push(`warning: ${w.message}${w.node ? ` (${w.node})` : ''}${w.fix ? `\n  fix: ${w.fix}` : ''}`);
   if (output?.path) parts.push(`wrote ${output.path}`);
   return parts.join('\n');
-}
-
-function speedup(before: number, after: number): string {
-  return after <= before ? `${(before / after).toFixed(2)}x faster` : `${(after / before).toFixed(2)}x slower`;
 }
 
 /** Skipped nodes grouped by reason: many nodes share one. */

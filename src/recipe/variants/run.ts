@@ -1,0 +1,340 @@
+// From a package with float models to a package with every variant: each is made, written, loaded and run in every runtime given, and only then put
+// in its place. Ends with the configuration that transformers.js reads and a section for the model card.
+import type { Dataset } from '../../data/dataset.js';
+import type { Metric } from '../../data/metric.js';
+import { defaultMetric } from '../../data/metrics.js';
+import { randomDataset } from '../../data/random.js';
+import { abortError, PareError } from '../../errors.js';
+import type { Model } from '../../ir/model.js';
+import type { Progress, Skipped, Warning } from '../../pass/define.js';
+import { runPasses } from '../../pass/manager.js';
+import { simplify } from '../../passes/simplify/index.js';
+import type { Engine, Session } from '../../runtime/engine.js';
+import { findFeeds } from '../../runtime/inputs.js';
+import { VERSION } from '../../util/version.js';
+import { stampMetadata } from '../metadata.js';
+import { checkSupported } from '../supported.js';
+import { cachedSteps, takesCache } from './cached-steps.js';
+import { renderCard, replaceSection } from './card.js';
+import { type DeviceFigures, measureOn, type Trial, type VariantDevice } from './measure.js';
+import {
+  findSessions,
+  namesConform,
+  type PackageModel,
+  type PackageSession,
+  type PackageStore,
+  parseObject,
+  type StageOptions,
+  updateConfig,
+  variantPath,
+} from './package.js';
+import { type PlanOptions, VARIANT_NAMES, type VariantName, variantPasses } from './plan.js';
+
+export interface VariantsOptions {
+  readonly store: PackageStore;
+  /** Runs the passes. */
+  readonly engine: Engine;
+  /** Where every file is loaded and run; the first one is measured in full. None: nothing is verified. */
+  readonly devices: readonly VariantDevice[];
+  /** Default: all. */
+  readonly variants?: readonly VariantName[] | undefined;
+  readonly plan?: PlanOptions | undefined;
+  readonly external?: boolean | 'auto' | undefined;
+  readonly maxFileBytes?: number | undefined;
+  /** Default variant to write into config.json; otherwise the smallest of the trusted ones that keeps the quality. */
+  readonly dtype?: VariantName | 'fp32' | undefined;
+  /** Data for a session, or undefined where it takes none of it: then random samples. */
+  readonly data?: ((input: PackageModel, session: string) => Promise<Dataset | undefined>) | undefined;
+  readonly metric?: ((data: Dataset) => Promise<Metric | undefined>) | undefined;
+  readonly limit?: number | undefined;
+  readonly seed?: number | undefined;
+  readonly shapes?: Readonly<Record<string, readonly number[]>> | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+export interface VariantRow {
+  readonly variant: VariantName | 'fp32';
+  /** Relative to the package. */
+  readonly file: string;
+  /** Bytes with data files; 0 where nothing was written. */
+  readonly bytes: number;
+  readonly data_files: number;
+  readonly sha256: string | null;
+  readonly devices: readonly DeviceFigures[];
+  readonly skipped: readonly Skipped[];
+  readonly warnings: readonly Warning[];
+  /** Why the file was not written; null where it was. */
+  readonly missing: string | null;
+  /** True where making, loading or running it failed; false where there was nothing to do. */
+  readonly failed: boolean;
+}
+
+export interface SessionVariants {
+  readonly session: string;
+  readonly data: { readonly name: string; readonly synthetic: boolean } | null;
+  /** The float model first. */
+  readonly rows: readonly VariantRow[];
+  readonly dtype: VariantName | 'fp32' | null;
+}
+
+export interface VariantsRecord {
+  readonly tool: { readonly name: 'pare'; readonly version: string };
+  readonly seed: number;
+  readonly devices: readonly { readonly name: string; readonly engine: string }[];
+  readonly verified: boolean;
+  readonly sessions: readonly SessionVariants[];
+  readonly warnings: readonly Warning[];
+  readonly ms: number;
+}
+
+/** Largest data file: below what browsers hold in one buffer. */
+const MAX_FILE_BYTES = 2 ** 31 - 2 ** 20;
+const UNLABELLED_SAMPLES = 8;
+const LABELLED_SAMPLES = 256;
+/** Variants that may become the default: those of fewer bits are for models whose users know that they survive it. */
+const TRUSTED: readonly VariantName[] = ['q4f16', 'q4', 'q8', 'fp16'];
+const LOSS_OF_METRIC = 0.01;
+const LEAST_COSINE = 0.99;
+
+const CONFIG = 'config.json';
+const CARD = 'README.md';
+
+/** Makes the files. Failures of single variants are part of the record; the rest of the package is written all the same. */
+export async function makeVariants(options: VariantsOptions): Promise<VariantsRecord> {
+  const start = performance.now();
+  const { store, devices } = options;
+  const files = await store.files();
+  const sessions = findSessions(files);
+  const names = VARIANT_NAMES.filter((n) => options.variants === undefined || options.variants.includes(n));
+  const targets = sessions.flatMap((s) => names.map((n) => variantPath(s.name, n)));
+  for (const path of targets) await store.checkTarget(path);
+  const warnings: Warning[] = [];
+  if (!files.some((f) => f.path === CONFIG))
+    warnings.push({
+      message: `the package has no ${CONFIG}: transformers.js needs one to choose a model class`,
+      fix: 'copy it from the original model',
+    });
+  const done: SessionVariants[] = [];
+  const own = new Set<string>([CONFIG, CARD]);
+  for (const session of sessions) {
+    const input = await store.openModel(session.path);
+    for (const path of [session.path, ...input.external]) own.add(path);
+    done.push(await new SessionRun(options, session, input).run(names));
+  }
+  const replaced = new Set(targets.flatMap((path) => [path, ...files.map((f) => f.path).filter((p) => p.startsWith(`${path}_data`))]));
+  for (const { path } of files) if (!own.has(path) && !replaced.has(path)) await store.copy(path, path);
+  const record: VariantsRecord = {
+    tool: { name: 'pare', version: VERSION },
+    seed: options.seed ?? 0,
+    devices: devices.map((d) => ({ name: d.name, engine: `${d.engine.name} ${d.engine.version}` })),
+    verified: devices.length > 0,
+    sessions: done,
+    warnings,
+    ms: performance.now() - start,
+  };
+  await writeConfig(
+    store,
+    record,
+    files.some((f) => f.path === CONFIG),
+  );
+  const card = files.some((f) => f.path === CARD) ? await store.readText(CARD) : '';
+  await store.writeText(CARD, replaceSection(card, renderCard(record)));
+  return record;
+}
+
+async function writeConfig(store: PackageStore, record: VariantsRecord, exists: boolean): Promise<void> {
+  const config = exists ? parseObject(await store.readText(CONFIG), CONFIG) : {};
+  const rows = record.sessions.flatMap((s) => s.rows).filter((r) => r.bytes > 0);
+  const nameOf = (file: string) => file.slice(file.lastIndexOf('/') + 1);
+  const updated = updateConfig(config, {
+    dataFiles: Object.fromEntries(rows.map((r) => [nameOf(r.file), r.data_files])),
+    written: rows.map((r) => nameOf(r.file)),
+    dtype: Object.fromEntries(record.sessions.flatMap((s) => (s.dtype === null ? [] : [[s.session, s.dtype]]))),
+  });
+  await store.writeText(CONFIG, `${JSON.stringify(updated, null, 2)}\n`);
+}
+
+/** One session with all of its variants. */
+class SessionRun {
+  readonly #options: VariantsOptions;
+  readonly #session: PackageSession;
+  readonly #input: PackageModel;
+
+  constructor(options: VariantsOptions, session: PackageSession, input: PackageModel) {
+    this.#options = options;
+    this.#session = session;
+    this.#input = input;
+  }
+
+  async run(names: readonly VariantName[]): Promise<SessionVariants> {
+    const { engine, devices } = this.#options;
+    const { model } = this.#input;
+    checkSupported(model);
+    this.#progress('simplifying');
+    const [first] = devices;
+    const reference = first && (await first.engine.load(this.#input.source, first.session ?? {}));
+    try {
+      const data = reference ? await this.#data(reference) : await this.#ownData();
+      const trial = reference && data && { reference, data, ...(await this.#extent(data)) };
+      const rows = [await this.#float(trial)];
+      const { model: base } = await runPasses(model, [simplify()], {
+        engine,
+        threads: first?.session?.threads,
+        signal: this.#options.signal,
+      });
+      for (const name of names) rows.push(await this.#variant(name, base, data, trial));
+      return {
+        session: this.#session.name,
+        data: data ? { name: data.name, synthetic: data.synthetic } : null,
+        rows,
+        dtype: this.#options.dtype ?? chooseDefault(rows, devices.length),
+      };
+    } finally {
+      await reference?.release();
+    }
+  }
+
+  #progress(label: string): void {
+    if (this.#options.signal?.aborted) throw abortError();
+    this.#options.onProgress?.({ fraction: undefined, label: `${this.#session.name}: ${label}` });
+  }
+
+  #ownData(): Promise<Dataset | undefined> {
+    return this.#options.data?.(this.#input, this.#session.name) ?? Promise.resolve(undefined);
+  }
+
+  async #data(reference: Session): Promise<Dataset> {
+    const given = await this.#ownData();
+    if (given) return given;
+    const { model } = this.#input;
+    const { seed = 0, shapes } = this.#options;
+    if (shapes === undefined && takesCache(model)) {
+      try {
+        return await cachedSteps(model, reference, { seed });
+      } catch (error) {
+        // Names or shapes of another convention: random feeds may fit.
+        if (!(error instanceof PareError) || error.kind === 'bug') throw error;
+      }
+    }
+    // Shapes that the model runs on: audio models refuse the default length.
+    const { inputs } = await findFeeds(reference, model, { seed, shapes });
+    return randomDataset(model, { seed, samples: UNLABELLED_SAMPLES, shapes: inputs });
+  }
+
+  async #extent(data: Dataset): Promise<Pick<Trial, 'metric' | 'limit' | 'signal'>> {
+    const { limit, signal } = this.#options;
+    const named = await this.#options.metric?.(data);
+    const metric = named ?? (data.hasLabels ? defaultMetric(this.#input.model, data) : undefined);
+    return { metric, limit: limit ?? (data.hasLabels ? LABELLED_SAMPLES : UNLABELLED_SAMPLES), signal };
+  }
+
+  /** The float model: copied, or written anew where its data files do not have the names that transformers.js looks for. */
+  async #float(trial: Trial | undefined): Promise<VariantRow> {
+    const { store, devices } = this.#options;
+    const { path, name } = this.#session;
+    const { external } = this.#input;
+    const file = variantPath(name, 'fp32');
+    this.#progress('fp32');
+    const figures: DeviceFigures[] = [];
+    if (trial) for (const [i, device] of devices.entries()) figures.push(await measureOn(device, this.#input.source, trial, i === 0));
+    let dataFiles = external.length;
+    let { bytes } = this.#input;
+    if (namesConform(path, external)) {
+      await store.copy(path, file);
+      for (const from of external) await store.copy(from, `${file}${from.slice(path.length)}`);
+    } else {
+      const staged = await store.stage(file, this.#layout(true))(this.#input.model);
+      await staged.commit();
+      ({ bytes } = staged);
+      dataFiles = staged.files.length - 1;
+    }
+    const sha256 = await this.#input.sha256;
+    return {
+      variant: 'fp32',
+      file,
+      bytes,
+      data_files: dataFiles,
+      sha256,
+      devices: figures,
+      skipped: [],
+      warnings: [],
+      missing: null,
+      failed: false,
+    };
+  }
+
+  #layout(external: boolean | 'auto'): StageOptions {
+    return { external, maxFileBytes: this.#options.maxFileBytes ?? MAX_FILE_BYTES };
+  }
+
+  async #variant(name: VariantName, base: Model, data: Dataset | undefined, trial: Trial | undefined): Promise<VariantRow> {
+    const { engine, devices, seed = 0, store, signal } = this.#options;
+    const file = variantPath(this.#session.name, name);
+    const row = {
+      variant: name,
+      file,
+      bytes: 0,
+      data_files: 0,
+      sha256: null,
+      devices: [],
+      skipped: [],
+      warnings: [],
+      failed: false,
+    } as const;
+    this.#progress(name);
+    const passes = variantPasses(name, base, this.#options.plan);
+    let notes: Pick<VariantRow, 'skipped' | 'warnings'> = { skipped: [], warnings: [] };
+    try {
+      const { model, records, changed } = await runPasses(base, passes, {
+        engine,
+        seed,
+        data,
+        threads: devices[0]?.session?.threads,
+        signal,
+      });
+      notes = { skipped: records.flatMap((r) => r.skipped), warnings: records.flatMap((r) => r.warnings) };
+      if (!changed) return { ...row, ...notes, missing: 'nothing in this model could be changed' };
+      stampMetadata(model, { passes: [simplify(), ...passes], seed, inputSha256: await this.#input.sha256, verified: trial !== undefined });
+      const staged = await store.stage(file, this.#layout(this.#options.external ?? 'auto'))(model);
+      try {
+        const figures: DeviceFigures[] = [];
+        if (trial) for (const [i, device] of devices.entries()) figures.push(await measureOn(device, staged.source, trial, i === 0));
+        await staged.commit();
+        return {
+          ...row,
+          ...notes,
+          bytes: staged.bytes,
+          data_files: staged.files.length - 1,
+          sha256: staged.sha256,
+          devices: figures,
+          missing: null,
+        };
+      } catch (error) {
+        await staged.discard();
+        throw error;
+      }
+    } catch (error) {
+      if (!(error instanceof PareError) || error.kind === 'bug' || error.code === 'E_ABORTED' || error.code === 'E_FILE') throw error;
+      return { ...row, ...notes, missing: `${error.code}: ${error.message}`, failed: error.code !== 'E_NOTHING_TO_DO' };
+    }
+  }
+}
+
+/** The smallest trusted variant that loses hardly anything; null where nothing was measured. */
+function chooseDefault(rows: readonly VariantRow[], devices: number): VariantName | 'fp32' | null {
+  if (devices === 0) return null;
+  const good = rows.filter(
+    (r) => (TRUSTED as readonly string[]).includes(r.variant) && r.devices.length === devices && keepsQuality(r.devices[0]!),
+  );
+  const [smallest] = good.sort((a, b) => a.bytes - b.bytes);
+  return smallest?.variant ?? 'fp32';
+}
+
+function keepsQuality({ cosine, metric }: DeviceFigures): boolean {
+  if (metric === null) return cosine >= LEAST_COSINE;
+  const loss = metric.higherIsBetter
+    ? metric.before - metric.after
+    : (metric.after - metric.before) / Math.max(Math.abs(metric.before), 1e-9);
+  return loss <= LOSS_OF_METRIC;
+}
