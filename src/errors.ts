@@ -55,6 +55,11 @@ export class PareError extends Error {
     return lines.join('\n');
   }
 
+  /** A copy with this hint. */
+  withHint(hint: string): PareError {
+    return new PareError(this.code, this.kind, this.message, { place: this.place, hint, cause: this.cause });
+  }
+
   /** A copy with more of the place filled in; what was known already stays. */
   at(place: ErrorPlace): PareError {
     return new PareError(this.code, this.kind, this.message, { place: { ...place, ...this.place }, hint: this.hint, cause: this.cause });

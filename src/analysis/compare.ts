@@ -44,7 +44,7 @@ export async function compareSources(engine: Engine, a: ModelSource, b: ModelSou
     }
     const second = await loadChanged(engine, b, options.session);
     try {
-      checkOutputs(first, second);
+      checkInterfaces(first, second);
       for await (const { batch, index } of numbered(options, 0.5, 1))
         await accumulators.add(batch, kept[index]!, await second.run(batch.inputs));
     } finally {
@@ -56,7 +56,7 @@ export async function compareSources(engine: Engine, a: ModelSource, b: ModelSou
   try {
     const second = await loadChanged(engine, b, options.session);
     try {
-      checkOutputs(first, second);
+      checkInterfaces(first, second);
       return await compareSessions(first, second, options, accumulators);
     } finally {
       await second.release();
@@ -119,7 +119,12 @@ async function loadChanged(engine: Engine, source: ModelSource, session: Session
   }
 }
 
-function checkOutputs(a: Session, b: Session): void {
+function checkInterfaces(a: Session, b: Session): void {
+  const fed = new Set(a.inputs.map((i) => i.name));
+  const unknown = b.inputs.filter((i) => !fed.has(i.name));
+  if (unknown.length > 0 || b.inputs.length !== a.inputs.length) {
+    throw dataError(`the models have different inputs: expected ${[...fed].join(', ')}, got ${b.inputs.map((i) => i.name).join(', ')}`);
+  }
   const names = new Set(b.outputs.map((o) => o.name));
   const missing = a.outputs.filter((o) => !names.has(o.name)).map((o) => o.name);
   if (missing.length > 0) {

@@ -18,7 +18,7 @@ export interface LayerComparison {
   readonly node: string;
   readonly op: string;
   readonly difference: OutputDifference;
-  /** Bytes of the constants that the node reads, in either model. */
+  /** Bytes of the constants between the layers before this one and its output, in either model. */
   readonly bytesBefore: number;
   readonly bytesAfter: number;
 }
@@ -62,6 +62,7 @@ export async function compareLayers(
   const pairs = matchLayers(a, b);
   const limit = options.samples ?? 16;
   const batchSize = options.batchSize ?? 1;
+  const matched = new Set(pairs.map((p) => p.before.name));
   const chunks = chunkByMemory(pairs, options.memoryBytes ?? DEFAULT_MEMORY);
   const found: LayerComparison[] = [];
   for (const [index, chunk] of chunks.entries()) {
@@ -76,7 +77,7 @@ export async function compareLayers(
         const y = await sessionB.run(batch.inputs, names);
         for (const d of differences) d.add(x[d.name]!, y[d.name]!);
       }
-      found.push(...chunk.map((pair, i) => layerOf(pair, differences[i]!.result())));
+      found.push(...chunk.map((pair, i) => layerOf(pair, differences[i]!.result(), matched)));
     } finally {
       await sessionA.release();
       await sessionB.release();
@@ -128,31 +129,29 @@ function valueBytes(value: Value): number {
   );
 }
 
-function layerOf({ before, after }: Pair, difference: OutputDifference): LayerComparison {
+function layerOf({ before, after }: Pair, difference: OutputDifference, matched: ReadonlySet<string>): LayerComparison {
   return {
     name: before.name,
     node: before.producer!.label,
     op: before.producer!.op,
     difference,
-    bytesBefore: constantBytesOf(before),
-    bytesAfter: constantBytesOf(after),
+    bytesBefore: constantBytesBehind(before, matched),
+    bytesAfter: constantBytesBehind(after, matched),
   };
 }
 
-/** Bytes of constants that reach the producer of a value directly or through dequantization, casts and reshapes. */
-function constantBytesOf(value: Value): number {
-  const through = new Set(['DequantizeLinear', 'Cast', 'Reshape', 'Transpose', 'Identity']);
-  let bytes = 0;
-  const visit = (v: Value | null, depth: number): void => {
-    if (!v) return;
-    if (v.initializer) bytes += v.initializer.byteLength;
-    else if (depth < 4 && v.producer && through.has(v.producer.opType) && isFromConstants(v))
-      for (const input of v.producer.inputs) visit(input, depth + 1);
+/**
+ * Bytes of the constants that go into a value on the way from the layers before it: of its own node, of nodes that were folded into it or that it was
+ * split into, and of dequantization in between.
+ */
+function constantBytesBehind(value: Value, matched: ReadonlySet<string>): number {
+  const seen = new Set<Value>();
+  const bytes = (v: Value | null): number => {
+    if (!v || seen.has(v)) return 0;
+    seen.add(v);
+    if (v.initializer) return v.initializer.byteLength;
+    if (v !== value && matched.has(v.name)) return 0;
+    return (v.producer?.inputs ?? []).reduce((sum, input) => sum + bytes(input), 0);
   };
-  for (const input of value.producer?.inputs ?? []) visit(input, 0);
-  return bytes;
-}
-
-function isFromConstants(value: Value): boolean {
-  return value.producer?.inputs.every((v) => v === null || v.initializer !== null || (v.producer !== null && isFromConstants(v))) ?? false;
+  return bytes(value);
 }

@@ -34,8 +34,11 @@ export function decodeModel(source: Uint8Array | ByteSource, options: DecodeOpti
   try {
     return readModelMessage({ reader: new WireReader(source, options.file), external: options.external });
   } catch (error) {
-    if (error instanceof PareError && options.file !== undefined) throw error.at({ file: options.file });
-    throw error;
+    if (!(error instanceof PareError)) throw error;
+    const placed = options.file === undefined ? error : error.at({ file: options.file });
+    throw placed.code === 'E_FORMAT' && placed.hint === undefined
+      ? placed.withHint('the file is damaged, cut short, or no ONNX model')
+      : placed;
   }
 }
 

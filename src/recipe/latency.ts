@@ -1,4 +1,5 @@
 // Two models timed in turn on the same random input, so that their ratio holds on a noisy machine.
+import { batchPlan } from '../data/inputs.js';
 import type { Model } from '../ir/model.js';
 import type { LatencyPair } from '../pass/record.js';
 import type { Engine, ModelSource, SessionOptions } from '../runtime/engine.js';
@@ -14,8 +15,15 @@ export interface TimePairOptions {
   readonly session: SessionOptions;
 }
 
+/** Number of samples that a model takes at once, where it leaves no choice. */
+export function fixedBatch(model: Model): number | undefined {
+  const plan = batchPlan(model);
+  return plan.kind === 'rows' ? plan.fixed : undefined;
+}
+
 export async function timePair(engine: Engine, a: ModelSource, b: ModelSource, options: TimePairOptions): Promise<LatencyPair> {
-  const { batch, session } = options;
+  const { session } = options;
+  const batch = fixedBatch(options.model) ?? options.batch;
   const first = await engine.load(a, session);
   try {
     const { feeds } = await findFeeds(first, options.model, { batch, shapes: options.shapes, seed: options.seed });

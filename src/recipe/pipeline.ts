@@ -21,6 +21,7 @@ import { recipeOf, stampMetadata } from './metadata.js';
 import { type Budget, checkBudget, collapseWarning } from './quality.js';
 import type { InputModel, Stage, StagedModel } from './staging.js';
 import { checkSupported } from './supported.js';
+import { unmatchedSelections } from './unmatched.js';
 
 export interface PipelineOptions {
   readonly command: string;
@@ -79,7 +80,11 @@ export async function runPipeline(options: PipelineOptions): Promise<RunRecord> 
   const staged = await options.stage(model);
   try {
     const checked = options.verify ? await verify(options, model, staged) : NOT_VERIFIED;
-    const warnings: Warning[] = [...records.flatMap((r) => r.warnings), ...checked.warnings];
+    const warnings: Warning[] = [
+      ...records.flatMap((r) => r.warnings),
+      ...unmatchedSelections(options.passes, [input.model, model]),
+      ...checked.warnings,
+    ];
     if (staged.bytes > input.bytes)
       warnings.push({
         message: `the result is larger than the input: ${staged.bytes} against ${input.bytes} bytes`,

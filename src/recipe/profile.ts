@@ -11,6 +11,7 @@ import type { Progress, Warning } from '../pass/define.js';
 import type { Engine, NodeTime, SessionOptions } from '../runtime/engine.js';
 import { findFeeds, randomFeeds } from '../runtime/inputs.js';
 import { type BatchLatency, measureThroughput } from '../runtime/latency.js';
+import { fixedBatch } from './latency.js';
 import { attributeTimes } from './node-times.js';
 import type { InputModel } from './staging.js';
 
@@ -140,7 +141,10 @@ async function measure(input: InputModel, engine: Engine, options: ProfileOption
     try {
       const found = await findFeeds(session, model, { shapes: options.shapes, seed: options.seed });
       feeds = found.feeds;
-      const sizes = options.batchSizes ?? [1];
+      const fixed = fixedBatch(model);
+      const sizes = fixed === undefined ? (options.batchSizes ?? [1]) : [fixed];
+      if (fixed !== undefined && options.batchSizes?.some((n) => n !== fixed && n !== 1))
+        warnings.push({ message: `the model takes ${fixed} samples at once: other batch sizes were not timed` });
       const byBatch = new Map<number, typeof feeds>();
       for (const batch of sizes)
         byBatch.set(

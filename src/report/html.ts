@@ -1,6 +1,6 @@
 // A run record as one self-contained HTML file: no script, no network. The page can be mailed, archived and diffed.
 import type { ModelFacts, RunRecord } from '../pass/record.js';
-import { formatBytes, formatCount, formatMs, formatNumber, formatQuality } from '../util/format.js';
+import { formatBytes, formatCount, formatMs, formatNumber, formatQuality, formatSpeed } from '../util/format.js';
 import { escapeHtml } from './escape.js';
 import { card, cardRow, page } from './page.js';
 import { histogramsSection, layersSection, outputsSection, sizeSection, warningsSection } from './sections.js';
@@ -41,14 +41,12 @@ function cards(record: RunRecord): string {
     parts.push(card(quality.metric, formatQuality(quality.metric, quality.after), note, better ? 'good' : ''));
   }
   if (latency) {
-    const ratio = latency.before_ms / latency.after_ms;
-    const change = ratio >= 1 ? `${ratio.toFixed(2)}x faster` : `${(1 / ratio).toFixed(2)}x slower`;
     parts.push(
       card(
         `latency, batch ${latency.batch}`,
         formatMs(latency.after_ms),
-        `was ${formatMs(latency.before_ms)}, ${change}`,
-        ratio >= 1 ? 'good' : 'bad',
+        `was ${formatMs(latency.before_ms)}, ${formatSpeed(latency.ratio)}`,
+        latency.ratio <= 1 ? 'good' : 'bad',
       ),
     );
   }

@@ -6,7 +6,7 @@ import type { TensorStats } from '../analysis/tensor-stats.js';
 import type { Warning } from '../pass/define.js';
 import { formatBytes, formatNumber, formatPercent } from '../util/format.js';
 import { escapeHtml } from './escape.js';
-import { barsSvg, histogramSvg, treemapSvg } from './svg.js';
+import { barsSvg, histogramSvg, REST, treemapSvg } from './svg.js';
 
 /** SQNR in dB at which a layer is drawn fully red and fully green. */
 const SQNR_BAD = 5;
@@ -34,7 +34,7 @@ export function sizeSection(stats: readonly TensorStats[], total: number): strin
   }));
   const rest = total - stats.reduce((sum, t) => sum + t.bytes, 0);
   if (rest > 0)
-    slices.push({ name: 'everything else', group: 'other', value: rest, title: `smaller tensors, nodes and names: ${formatBytes(rest)}` });
+    slices.push({ name: 'everything else', group: REST, value: rest, title: `smaller tensors, nodes and names: ${formatBytes(rest)}` });
   return `<h2>Where the bytes are</h2>${treemapSvg(slices)}`;
 }
 

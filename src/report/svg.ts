@@ -35,11 +35,16 @@ export function treemapSvg(slices: readonly Slice[]): string {
     const fits = w > 30 && h > 14;
     const text = fits ? cut(slice.name, Math.floor((w - 6) / LABEL_WIDTH_PER_CHARACTER)) : '';
     const label = text ? `<text x="${leaf.x0 + 4}" y="${leaf.y0 + 13}">${escapeHtml(text)}</text>` : '';
-    return `<g><title>${escapeHtml(slice.title)}</title><rect x="${leaf.x0}" y="${leaf.y0}" width="${w}" height="${h}" fill="${colour(groups.indexOf(slice.group))}"/>${label}</g>`;
+    return `<g><title>${escapeHtml(slice.title)}</title><rect x="${leaf.x0}" y="${leaf.y0}" width="${w}" height="${h}" fill="${groupColour(slice.group, groups)}"/>${label}</g>`;
   });
-  const legend = groups.map((g, i) => `<span class="key"><i style="background:${colour(i)}"></i>${escapeHtml(g)}</span>`).join('');
+  const legend = groups
+    .map((g) => `<span class="key"><i style="background:${groupColour(g, groups)}"></i>${escapeHtml(g)}</span>`)
+    .join('');
   return `<svg class="treemap" viewBox="0 0 ${TREEMAP.width} ${TREEMAP.height}" role="img" aria-label="size by tensor">${cells.join('')}</svg><p class="legend">${legend}</p>`;
 }
+
+/** Group of what is too small to be drawn by itself. */
+export const REST = 'other';
 
 export interface Bar {
   readonly name: string;
@@ -93,8 +98,9 @@ export function histogramSvg(counts: readonly number[], min: number, max: number
   return `<svg class="histogram" viewBox="0 0 ${HISTOGRAM.width} ${HISTOGRAM.height + 16}" role="img">${bars.join('')}${axis}</svg>`;
 }
 
-function colour(index: number): string {
-  return PALETTE[index % PALETTE.length]!;
+/** The rest is grey: it is nothing to look at. */
+function groupColour(group: string, groups: readonly string[]): string {
+  return group === REST ? '#8a8f98' : PALETTE[groups.indexOf(group) % PALETTE.length]!;
 }
 
 function cut(text: string, length: number): string {

@@ -1,7 +1,7 @@
 // Running a model that does not fit into memory: the graph is cut into consecutive blocks of bounded weight bytes, and all samples go through one
 // block after the other. Only one block's weights and the values that later blocks read are in memory at a time.
 import type { Node, Value } from '../ir/graph.js';
-import { Model, tensorTypeOf } from '../ir/model.js';
+import { Model } from '../ir/model.js';
 import type { Tensor } from '../ir/tensor.js';
 import { extractGraph, valuesRead } from '../ir/walk.js';
 import { checkAborted } from './batches.js';
@@ -85,9 +85,4 @@ function lastUses(model: Model, blocks: readonly (readonly Node[])[]): Map<Value
   });
   for (const output of model.graph.outputs) last.set(output, Number.POSITIVE_INFINITY);
   return last;
-}
-
-/** True where every value between nodes has a known element type, as blocks need it. */
-export function canRunInBlocks(model: Model): boolean {
-  return model.graph.nodes.every((n) => n.outputs.every((v) => v === null || tensorTypeOf(v) !== undefined));
 }

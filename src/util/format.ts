@@ -52,3 +52,8 @@ export function formatRatio(after: number, before: number): string {
 export function formatQuality(metric: string, value: number): string {
   return ['top1', 'top5', 'agreement', 'f1'].includes(metric) ? formatPercent(value) : formatNumber(value, 5);
 }
+
+/** Ratio of a time to the one before: 0.5 is "2.00x faster". */
+export function formatSpeed(ratio: number): string {
+  return ratio <= 1 ? `${(1 / ratio).toFixed(2)}x faster` : `${ratio.toFixed(2)}x slower`;
+}
