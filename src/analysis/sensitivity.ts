@@ -1,0 +1,209 @@
+// What each single change of a model does to its outputs, and how the changes add up: one session of the model with a switch before every change
+// runs the same few samples once for each change. With u_s the (weighted) change of the outputs under change s alone, the Gram matrix
+// G[s,t] = <u_s, u_t> predicts the error of any set of changes as the sum of G over the set: first order in each change, correlations included.
+// Weighting: for class outputs u = sqrt(p) (d - <p, d>) with d the change of log-probabilities, so that a half of the sum is the second-order
+// KL divergence; for other outputs the change relative to the output's root mean square. No labels are needed.
+import type { Batch, Dataset } from '../data/dataset.js';
+import { areProbabilities, logProbabilities } from '../data/metric.js';
+import { dataError } from '../errors.js';
+import { Builder } from '../ir/builder.js';
+import { DTYPES } from '../ir/dtype.js';
+import type { Value } from '../ir/graph.js';
+import type { Model } from '../ir/model.js';
+import { Tensor } from '../ir/tensor.js';
+import { cloneModel } from '../ir/walk.js';
+import { cutToSize } from '../runtime/batches.js';
+import type { Engine, Session, SessionOptions } from '../runtime/engine.js';
+import { openSession } from '../runtime/session.js';
+
+/** A change of one value of the main graph. */
+export interface Perturbation {
+  readonly id: string;
+  /** Name of the value that is changed. */
+  readonly value: string;
+  /** Builds the changed value in front of its first reader. `value` is the value in a copy of the model. */
+  apply(b: Builder, value: Value): Value;
+}
+
+export interface SensitivityOptions {
+  readonly engine: Engine;
+  readonly data: Dataset;
+  /** Most samples to run; fewer are run where the time would not do. */
+  readonly samples?: number;
+  /** Time for the runs in ms (default 20,000); at least one batch is run. */
+  readonly budgetMs?: number;
+  readonly session?: SessionOptions | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((fraction: number) => void) | undefined;
+}
+
+export interface Sensitivity {
+  readonly ids: readonly string[];
+  /** Row-major [n, n]; the diagonal is the error of each change alone. */
+  readonly gram: Float64Array;
+  /** Samples that were run once for each change. */
+  readonly samples: number;
+}
+
+const SWITCH = 'pare_switch';
+const DEFAULT_SAMPLES = 16;
+const DEFAULT_BUDGET_MS = 20_000;
+const BATCH = 8;
+/** Elements of one output batch that enter the Gram matrix: rows or elements beyond are passed over evenly. */
+const MAX_ELEMENTS = 1 << 15;
+/** Fewest classes on the last axis of a rank-3 output for it to count as logits over tokens. */
+const MIN_TOKEN_CLASSES = 32;
+
+/** Runs the model once for each perturbation on the same samples. The model's value types must have been inferred. */
+export async function measureSensitivity(
+  model: Model,
+  perturbations: readonly Perturbation[],
+  options: SensitivityOptions,
+): Promise<Sensitivity> {
+  const n = perturbations.length;
+  const gram = new Float64Array(n * n);
+  const ids = perturbations.map((p) => p.id);
+  if (n === 0) return { ids, gram, samples: 0 };
+  const limit = options.samples ?? DEFAULT_SAMPLES;
+  // Basic optimization keeps every change as written; fusing would only help integer kernels, which are not what is asked here.
+  const session = await openSession(options.engine, switchModel(model, perturbations), { ...options.session, optimization: 'basic' });
+  let samples = 0;
+  try {
+    const start = performance.now();
+    for await (const batch of options.data.batches({ batchSize: BATCH, limit })) {
+      const began = performance.now();
+      await addBatch(session, batch, options, gram, n, (done) =>
+        options.onProgress?.(Math.min(1, (samples + (batch.size * done) / n) / limit)),
+      );
+      samples += batch.size;
+      const now = performance.now();
+      if (now - start + (now - began) > (options.budgetMs ?? DEFAULT_BUDGET_MS)) break;
+    }
+  } finally {
+    await session.release();
+  }
+  if (samples === 0) throw dataError(`data "${options.data.name}": expected at least one sample, got none`);
+  for (let i = 0; i < gram.length; i++) gram[i] = gram[i]! / samples;
+  return { ids, gram, samples };
+}
+
+/** A copy with an input that says which change is on (-1: none). */
+function switchModel(model: Model, perturbations: readonly Perturbation[]): Model {
+  const copy = cloneModel(model);
+  const { graph } = copy;
+  const on = graph.addInput(SWITCH, { kind: 'tensor', dtype: 'int64', shape: [1] });
+  perturbations.forEach(({ value: name, apply }, index) => {
+    const value = graph.ownValue(name);
+    if (!value) return;
+    const uses = [...value.uses];
+    const producer = value.producer;
+    const before = producer ? graph.nodes[graph.nodes.indexOf(producer) + 1] : graph.nodes[0];
+    const b = new Builder(graph, { before: before ?? null, prefix: `switch${index}_` });
+    const active = b.op('Equal', [on, b.ints('index', [index])]);
+    const chosen = b.op('Where', [active, apply(b, value), value]);
+    if (value.type) chosen.type = value.type;
+    for (const { node, index: at } of uses) node.setInput(at, chosen);
+    graph.outputs.forEach((output, i) => {
+      if (output === value) graph.setOutput(i, chosen);
+    });
+  });
+  return copy;
+}
+
+async function addBatch(
+  session: Session,
+  batch: Batch,
+  options: SensitivityOptions,
+  gram: Float64Array,
+  n: number,
+  onDone: (done: number) => void,
+): Promise<void> {
+  const run = async (index: number) => {
+    options.signal?.throwIfAborted();
+    const feeds = { ...batch.inputs, [SWITCH]: Tensor.from('int64', [1], [index]) };
+    return Object.values(cutToSize(await session.run(feeds), batch, options.data.fixedBatch)).filter(
+      (t) => t.dtype !== 'string' && DTYPES[t.dtype].kind !== 'complex',
+    );
+  };
+  const views = (await run(-1)).map((t) => viewOf(t));
+  const changes: Float64Array[][] = [];
+  for (let s = 0; s < n; s++) {
+    const outputs = await run(s);
+    changes.push(views.map((view, i) => view(outputs[i]!)));
+    onDone(s + 1);
+  }
+  const weight = batch.size / views.length;
+  for (let s = 0; s < n; s++) {
+    for (let t = 0; t <= s; t++) {
+      let sum = 0;
+      for (let o = 0; o < views.length; o++) sum += dot(changes[s]![o]!, changes[t]![o]!);
+      gram[s * n + t] = gram[s * n + t]! + sum * weight;
+      if (s !== t) gram[t * n + s] = gram[s * n + t]!;
+    }
+  }
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;
+  return sum;
+}
+
+/** From a changed output to its weighted change against the unchanged one. */
+function viewOf(reference: Tensor): (changed: Tensor) => Float64Array {
+  const x = reference.floats();
+  const classes = reference.dims.at(-1) ?? 0;
+  const isClasses =
+    DTYPES[reference.dtype].kind === 'float' &&
+    classes >= 2 &&
+    (reference.dims.length === 2 || (reference.dims.length === 3 && classes >= MIN_TOKEN_CLASSES));
+  return isClasses ? classView(x, classes) : elementView(x);
+}
+
+function classView(x: Float32Array, classes: number): (changed: Tensor) => Float64Array {
+  const probabilities = areProbabilities(x, classes);
+  const rows = x.length / classes;
+  const step = Math.max(1, Math.ceil(x.length / MAX_ELEMENTS));
+  const taken = Math.ceil(rows / step);
+  const scale = Math.sqrt(0.5 / taken);
+  const p = new Float64Array(classes);
+  const q = new Float64Array(classes);
+  return (changed) => {
+    const y = changed.floats();
+    const u = new Float64Array(taken * classes);
+    for (let r = 0, at = 0; r < rows; r += step, at += classes) {
+      logProbabilities(x, r * classes, classes, probabilities, p);
+      logProbabilities(y, r * classes, classes, probabilities, q);
+      let mean = 0;
+      for (let k = 0; k < classes; k++) mean += Math.exp(p[k]!) * (q[k]! - p[k]!);
+      for (let k = 0; k < classes; k++) u[at + k] = finite(scale * Math.exp(p[k]! / 2) * (q[k]! - p[k]! - mean));
+    }
+    return u;
+  };
+}
+
+function elementView(x: Float32Array): (changed: Tensor) => Float64Array {
+  const step = Math.max(1, Math.ceil(x.length / MAX_ELEMENTS));
+  let power = 0;
+  let taken = 0;
+  for (let i = 0; i < x.length; i += step, taken++) if (Number.isFinite(x[i]!)) power += x[i]! * x[i]!;
+  const scale = power > 0 ? 1 / Math.sqrt(power) : 1;
+  return (changed) => {
+    const y = changed.floats();
+    const u = new Float64Array(taken);
+    for (let i = 0, at = 0; i < x.length; i += step, at++) u[at] = finite((y[i]! - x[i]!) * scale);
+    return u;
+  };
+}
+
+/** Equal infinities subtract to NaN: no change. */
+function finite(v: number): number {
+  return Number.isFinite(v) ? v : 0;
+}
+
+/** Error that the changes in `active` make together. */
+export function predictedError(gram: Float64Array, n: number, active: readonly number[]): number {
+  let sum = 0;
+  for (const s of active) for (const t of active) sum += gram[s * n + t]!;
+  return Math.max(0, sum);
+}
