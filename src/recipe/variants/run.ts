@@ -18,7 +18,9 @@ import { cachedSteps, takesCache } from './cached-steps.js';
 import { renderCard, replaceSection } from './card.js';
 import { type DeviceFigures, measureOn, type Trial, type VariantDevice } from './measure.js';
 import {
+  CONFIG_KEY,
   findSessions,
+  type JsonObject,
   namesConform,
   type PackageModel,
   type PackageSession,
@@ -41,7 +43,7 @@ export interface VariantsOptions {
   readonly plan?: PlanOptions | undefined;
   readonly external?: boolean | 'auto' | undefined;
   readonly maxFileBytes?: number | undefined;
-  /** Default variant to write into config.json; otherwise the smallest of the trusted ones that keeps the quality. */
+  /** Default variant to write into config.json; otherwise what it has, or the first of the usual ones that keeps the quality. */
   readonly dtype?: VariantName | 'fp32' | undefined;
   /** Data for a session, or undefined where it takes none of it: then random samples. */
   readonly data?: ((input: PackageModel, session: string) => Promise<Dataset | undefined>) | undefined;
@@ -92,8 +94,8 @@ export interface VariantsRecord {
 const MAX_FILE_BYTES = 2 ** 31 - 2 ** 20;
 const UNLABELLED_SAMPLES = 8;
 const LABELLED_SAMPLES = 256;
-/** Variants that may become the default: those of fewer bits are for models whose users know that they survive it. */
-const TRUSTED: readonly VariantName[] = ['q4f16', 'q4', 'q8', 'fp16'];
+/** Variants that may become the default, the best first: 8-bit products are the fastest on processors and in WebAssembly, which were measured. */
+const DEFAULTS: readonly VariantName[] = ['q8', 'q4', 'fp16'];
 const LOSS_OF_METRIC = 0.01;
 const LEAST_COSINE = 0.99;
 
@@ -133,24 +135,23 @@ export async function makeVariants(options: VariantsOptions): Promise<VariantsRe
     warnings,
     ms: performance.now() - start,
   };
-  await writeConfig(
-    store,
-    record,
-    files.some((f) => f.path === CONFIG),
-  );
+  const hasConfig = files.some((f) => f.path === CONFIG);
+  await writeConfig(store, record, hasConfig, options.dtype !== undefined);
   const card = files.some((f) => f.path === CARD) ? await store.readText(CARD) : '';
   await store.writeText(CARD, replaceSection(card, renderCard(record)));
   return record;
 }
 
-async function writeConfig(store: PackageStore, record: VariantsRecord, exists: boolean): Promise<void> {
+async function writeConfig(store: PackageStore, record: VariantsRecord, exists: boolean, asked: boolean): Promise<void> {
   const config = exists ? parseObject(await store.readText(CONFIG), CONFIG) : {};
   const rows = record.sessions.flatMap((s) => s.rows).filter((r) => r.bytes > 0);
   const nameOf = (file: string) => file.slice(file.lastIndexOf('/') + 1);
+  // A default that somebody chose is kept.
+  const keeps = !asked && (config[CONFIG_KEY] as JsonObject | undefined)?.dtype !== undefined;
   const updated = updateConfig(config, {
     dataFiles: Object.fromEntries(rows.map((r) => [nameOf(r.file), r.data_files])),
     written: rows.map((r) => nameOf(r.file)),
-    dtype: Object.fromEntries(record.sessions.flatMap((s) => (s.dtype === null ? [] : [[s.session, s.dtype]]))),
+    dtype: keeps ? {} : Object.fromEntries(record.sessions.flatMap((s) => (s.dtype === null ? [] : [[s.session, s.dtype]]))),
   });
   await store.writeText(CONFIG, `${JSON.stringify(updated, null, 2)}\n`);
 }
@@ -321,14 +322,11 @@ class SessionRun {
   }
 }
 
-/** The smallest trusted variant that loses hardly anything; null where nothing was measured. */
+/** The first of the usual variants that loses hardly anything; null where nothing was measured. Sizes and times decide nothing: they change between runs. */
 function chooseDefault(rows: readonly VariantRow[], devices: number): VariantName | 'fp32' | null {
   if (devices === 0) return null;
-  const good = rows.filter(
-    (r) => (TRUSTED as readonly string[]).includes(r.variant) && r.devices.length === devices && keepsQuality(r.devices[0]!),
-  );
-  const [smallest] = good.sort((a, b) => a.bytes - b.bytes);
-  return smallest?.variant ?? 'fp32';
+  const good = (name: VariantName) => rows.some((r) => r.variant === name && r.devices.length === devices && keepsQuality(r.devices[0]!));
+  return DEFAULTS.find(good) ?? 'fp32';
 }
 
 function keepsQuality({ cosine, metric }: DeviceFigures): boolean {
