@@ -24,6 +24,8 @@ export interface CodebookOptions {
 }
 
 const CONTRIB = 'com.microsoft';
+/** Of MatMulNBits. */
+const SMALLEST_BLOCK = 16;
 
 export class CodebookRewriter {
   readonly #options: CodebookOptions;
@@ -94,7 +96,7 @@ export class CodebookRewriter {
   }
 
   #signs(b: Builder, p: ProductNode, data: Value, name: string): Value {
-    const { block } = this.#options;
+    const block = Math.min(this.#options.block, Math.max(SMALLEST_BLOCK, 2 ** Math.ceil(Math.log2(p.k))));
     const { value } = p.weight;
     const blocks = Math.ceil(p.k / block);
     const [bits, scales] = this.#constants.get(value, `signs ${p.transposed}`, () => {

@@ -8,6 +8,7 @@ import { walkGraphs, walkNodes } from '../../ir/walk.js';
 import { definePass, type PassContext, type Skipped } from '../../pass/define.js';
 import { constantOperand } from '../../quant/constant-weight.js';
 import { selectorOf } from '../../quant/selection.js';
+import { removeDeadCode } from '../simplify/cleanup.js';
 import { type Codebook, CodebookRewriter } from './codebook-rewriter.js';
 import { lookupOf } from './lookup.js';
 import { SELECTION_OPTIONS, SIMPLIFY_OPTION } from './options.js';
@@ -75,6 +76,8 @@ async function runCodebook(model: Model, opts: QuantizeCodebookOptions, ctx: Pas
   const counts: Record<string, number> = {};
   for (const r of rewriters) for (const [op, n] of Object.entries(r.counts)) counts[op] = (counts[op] ?? 0) + n;
   if (Object.keys(counts).length === 0) nothingToQuantize('codebook', skipped);
+  // A Transpose whose product reads the quantized table would keep the float one alive.
+  removeDeadCode(model);
   for (const graph of walkGraphs(model.graph)) graph.pruneValues();
   if ([...walkNodes(model.graph)].some((n) => n.domain === 'com.microsoft'))
     model.opsets.set('com.microsoft', model.opsets.get('com.microsoft') ?? 1);

@@ -7,6 +7,7 @@ import { walkGraphs } from '../../ir/walk.js';
 import { definePass, type PassContext, type Skipped } from '../../pass/define.js';
 import { RUNTIMES, type Runtime } from '../../quant/runtimes.js';
 import { selectorOf } from '../../quant/selection.js';
+import { removeDeadCode } from '../simplify/cleanup.js';
 import { DynamicRewriter } from './dynamic-rewriter.js';
 import { RUNTIME_OPTION, SELECTION_OPTIONS, SIMPLIFY_OPTION } from './options.js';
 import { nothingToQuantize, prepareModel, warnIfLarger } from './prepare.js';
@@ -62,6 +63,8 @@ async function runDynamic(model: Model, opts: QuantizeDynamicOptions, ctx: PassC
   }
   if (rewriter.rewritten === 0) nothingToQuantize('dynamic', skipped);
   rewriter.finish();
+  // A Transpose whose product reads the quantized table would keep the float one alive.
+  removeDeadCode(model);
   for (const graph of walkGraphs(model.graph)) graph.pruneValues();
   if (rewriter.usesContrib) model.opsets.set('com.microsoft', model.opsets.get('com.microsoft') ?? 1);
   for (const s of skipped) ctx.skip(s);

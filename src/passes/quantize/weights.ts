@@ -6,6 +6,7 @@ import type { Model } from '../../ir/model.js';
 import { walkGraphs } from '../../ir/walk.js';
 import { definePass, type PassContext, type Skipped } from '../../pass/define.js';
 import { selectorOf } from '../../quant/selection.js';
+import { removeDeadCode } from '../simplify/cleanup.js';
 import { SELECTION_OPTIONS, SIMPLIFY_OPTION } from './options.js';
 import { nothingToQuantize, prepareModel, warnIfLarger } from './prepare.js';
 import { WeightRewriter } from './weight-rewriter.js';
@@ -65,6 +66,8 @@ async function runWeights(model: Model, opts: QuantizeWeightsOptions, ctx: PassC
     rewriter.rewrite(graph);
   }
   if (rewriter.rewritten === 0) nothingToQuantize('weights', skipped);
+  // A Transpose whose product reads the quantized table would keep the float one alive.
+  removeDeadCode(model);
   for (const graph of walkGraphs(model.graph)) graph.pruneValues();
   if (rewriter.usesContrib) model.opsets.set('com.microsoft', model.opsets.get('com.microsoft') ?? 1);
   for (const s of skipped) ctx.skip(s);
