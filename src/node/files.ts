@@ -192,7 +192,9 @@ async function writeChunks(path: string, chunks: readonly ByteSource[]): Promise
       await writeFully(fd, buffer.subarray(0, filled));
       filled = 0;
     };
-    for (const chunk of chunks) {
+    for (const given of chunks) {
+      // What is computed on demand is computed once, not again for each piece; files are read piece by piece.
+      const chunk = given.resident || given.readInto ? given : new MemorySource(given.synchronous ? given.bytes() : await given.load());
       if (chunk.resident && chunk.byteLength >= COPY_BYTES) {
         await flush();
         await writeFully(fd, chunk.bytes());

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Tensor } from '../ir/tensor.js';
 import { Rng } from '../util/rng.js';
-import { halfBytes } from './half-simd.js';
+import { halfTensor } from './half-simd.js';
 
 /** Random bit patterns of all exponents, with the edges of both types among them. */
 function patterns(): Float32Array {
@@ -20,12 +20,12 @@ function patterns(): Float32Array {
   return new Float32Array(bits.buffer);
 }
 
-describe('halfBytes', () => {
+describe('halfTensor', () => {
   for (const dtype of ['float16', 'bfloat16'] as const) {
     it(`gives the bits of the plain conversion to ${dtype}`, () => {
       const data = patterns();
       const tensor = Tensor.of('float', [data.length], data);
-      expect(Buffer.compare(Buffer.from(halfBytes(tensor, dtype)), Buffer.from(tensor.cast(dtype).bytes()))).toBe(0);
+      expect(Buffer.compare(Buffer.from(halfTensor(tensor, dtype).bytes()), Buffer.from(tensor.cast(dtype).bytes()))).toBe(0);
     });
   }
 });

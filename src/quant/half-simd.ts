@@ -1,6 +1,7 @@
 // float32 to float16 or bfloat16 in WebAssembly SIMD, to the bit as util/half.ts does it (round half to even, NaN stays NaN), several times as fast.
 // After Fabian Giesen, "Float->half variants" (2012): normal numbers by integer arithmetic, subnormal ones by adding a float whose ulp is theirs.
-import type { Tensor } from '../ir/tensor.js';
+import { type ByteSource, MemorySource } from '../ir/source.js';
+import { Tensor } from '../ir/tensor.js';
 import {
   assemble,
   bitselect,
@@ -104,21 +105,61 @@ function converters(): Converters | null {
   return loaded;
 }
 
-/** Bytes of a float tensor in a 16-bit type. A tensor on disk is read in strips. */
-export function halfBytes(tensor: Tensor, dtype: 'float16' | 'bfloat16'): Uint8Array {
+/** A float tensor in a 16-bit type. Where the tensor is on disk nothing is read now: it is converted strip by strip as it is written. */
+export function halfTensor(tensor: Tensor, dtype: HalfDType): Tensor {
   const kernels = tensor.dtype === 'float' && tensor.source.synchronous ? converters() : null;
-  if (!kernels) return tensor.cast(dtype).bytes();
-  const { size, source } = tensor;
-  const out = new Uint8Array(size * 2);
-  const memory = new Uint8Array(kernels.memory.buffer);
-  for (let from = 0; from < size; from += STRIP) {
-    const count = Math.min(STRIP, size - from);
-    const strip = memory.subarray(0, count * 4);
-    const part = source.slice(from * 4, (from + count) * 4);
-    if (part.readInto) part.readInto(strip);
-    else strip.set(part.bytes());
-    kernels[dtype](Math.ceil(count / 8) * 32, STRIP * 4);
-    out.set(memory.subarray(STRIP * 4, STRIP * 4 + count * 2), from * 2);
+  if (!kernels) return tensor.cast(dtype);
+  const source = new HalfSource(tensor.source, dtype, kernels);
+  return new Tensor(dtype, tensor.dims, tensor.source.resident ? source.bytes() : source);
+}
+
+type HalfDType = 'float16' | 'bfloat16';
+
+/** 16-bit floats over a source of float32, converted when read. */
+class HalfSource implements ByteSource {
+  readonly #floats: ByteSource;
+  readonly #dtype: HalfDType;
+  readonly #kernels: Converters;
+  readonly resident = false;
+  readonly synchronous = true;
+
+  constructor(floats: ByteSource, dtype: HalfDType, kernels: Converters) {
+    this.#floats = floats;
+    this.#dtype = dtype;
+    this.#kernels = kernels;
   }
-  return out;
+
+  get byteLength(): number {
+    return this.#floats.byteLength / 2;
+  }
+
+  bytes(): Uint8Array {
+    const out = new Uint8Array(this.byteLength);
+    this.readInto(out);
+    return out;
+  }
+
+  async load(): Promise<Uint8Array> {
+    return this.bytes();
+  }
+
+  /** Pieces must start and end between numbers, which are two bytes here. */
+  slice(start: number, end: number): ByteSource {
+    if (start % 2 !== 0 || end % 2 !== 0) return new MemorySource(this.bytes().subarray(start, end));
+    return new HalfSource(this.#floats.slice(start * 2, end * 2), this.#dtype, this.#kernels);
+  }
+
+  readInto(target: Uint8Array): void {
+    const memory = new Uint8Array(this.#kernels.memory.buffer);
+    const size = this.byteLength / 2;
+    for (let from = 0; from < size; from += STRIP) {
+      const count = Math.min(STRIP, size - from);
+      const strip = memory.subarray(0, count * 4);
+      const part = this.#floats.slice(from * 4, (from + count) * 4);
+      if (part.readInto) part.readInto(strip);
+      else strip.set(part.bytes());
+      this.#kernels[this.#dtype](Math.ceil(count / 8) * 32, STRIP * 4);
+      target.set(memory.subarray(STRIP * 4, STRIP * 4 + count * 2), from * 2);
+    }
+  }
 }

@@ -8,8 +8,7 @@ import type { Node, Value } from '../../ir/graph.js';
 import type { Model } from '../../ir/model.js';
 import { walkGraphs, walkNodes } from '../../ir/walk.js';
 import { definePass, type PassContext } from '../../pass/define.js';
-import { halfBytes } from '../../quant/half-simd.js';
-import { derivedTensors } from '../../quant/lazy.js';
+import { halfTensor } from '../../quant/half-simd.js';
 import { estimateBytes, refuseUnknown, warnIfLarger } from '../../quant/model-checks.js';
 import { type Selector, selectorOf } from '../../quant/selection.js';
 import { firstReader } from '../../quant/weights.js';
@@ -95,11 +94,8 @@ function store(value: Value): void {
   const { graph } = value;
   const uses = [...value.uses];
   const isOutput = value.isGraphOutput;
-  const [bits] = derivedTensors(tensor, [{ dtype: 'bfloat16', dims: tensor.dims, byteLength: tensor.size * 2 }], (source) => [
-    halfBytes(source, 'bfloat16'),
-  ]);
   if (isOutput) return;
-  const stored = graph.addInitializer(`${value.name}_bfloat16`, bits!);
+  const stored = graph.addInitializer(`${value.name}_bfloat16`, halfTensor(tensor, 'bfloat16'));
   const cast = graph.addNode(
     {
       opType: 'Cast',

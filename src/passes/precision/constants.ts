@@ -13,12 +13,32 @@ export interface ConstantProblem {
 
 /** Finite numbers beyond the range, and in small constants numbers that would become 0. */
 export function constantProblem(tensor: Tensor, type: HalfType): ConstantProblem | undefined {
-  const data = tensor.floats();
-  const largest = largestMagnitude(data);
+  const largest = largestIn(tensor);
   if (largest > type.max) return { text: `reaches ${largest.toPrecision(3)}, and ${type.dtype} ends at ${type.max}`, serious: true };
-  if (data.length > SMALL) return undefined;
+  if (tensor.size > SMALL) return undefined;
+  const data = tensor.floats();
   const lost = data.find((v) => v !== 0 && Math.abs(v) <= type.flush);
   return lost === undefined ? undefined : { text: `holds ${lost.toPrecision(3)}, which is 0 in ${type.dtype}`, serious: true };
+}
+
+/** Floats looked at in one go: reading pieces into one buffer is cheaper than a buffer for each tensor. */
+const STRIP = 1 << 18;
+let strip: Uint8Array | undefined;
+
+/** Largest finite magnitude of a tensor; one on disk is read in strips. */
+function largestIn(tensor: Tensor): number {
+  const { source } = tensor;
+  if (tensor.dtype !== 'float' || source.resident || !source.synchronous) return largestMagnitude(tensor.floats());
+  strip ??= new Uint8Array(STRIP * 4);
+  let largest = 0;
+  for (let from = 0; from < source.byteLength; from += strip.length) {
+    const part = source.slice(from, Math.min(source.byteLength, from + strip.length));
+    const bytes = strip.subarray(0, part.byteLength);
+    if (part.readInto) part.readInto(bytes);
+    else bytes.set(part.bytes());
+    largest = Math.max(largest, largestMagnitude(new Float32Array(bytes.buffer, 0, part.byteLength / 4)));
+  }
+  return largest;
 }
 
 /** Largest finite magnitude. Compared as bits, which order as magnitudes do. */

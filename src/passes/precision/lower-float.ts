@@ -4,8 +4,7 @@ import { DTYPES } from '../../ir/dtype.js';
 import type { Graph, Node, Value } from '../../ir/graph.js';
 import { type Model, tensorTypeOf } from '../../ir/model.js';
 import { walkGraphs } from '../../ir/walk.js';
-import { halfBytes } from '../../quant/half-simd.js';
-import { derivedTensors } from '../../quant/lazy.js';
+import { halfTensor } from '../../quant/half-simd.js';
 import type { HalfType } from './half-types.js';
 
 export interface LowerOptions {
@@ -100,10 +99,7 @@ class Lowering {
     const tensor = value.isConstant ? value.initializer : null;
     if (tensor) {
       const { dtype } = this.#type;
-      const [converted] = derivedTensors(tensor, [{ dtype, dims: tensor.dims, byteLength: tensor.size * 2 }], (source) => [
-        halfBytes(source, dtype),
-      ]);
-      half = value.graph.addInitializer(`${value.name}_${dtype}`, converted!);
+      half = value.graph.addInitializer(`${value.name}_${dtype}`, halfTensor(tensor, dtype));
       this.#constants++;
     } else half = this.#cast(value, this.#type.dtype);
     this.#lowered.add(half);
