@@ -57,7 +57,10 @@ export function sampleValues(
   return { values: output.floats().subarray(0, size * perSample), perSample };
 }
 
-/** Scores [rows, classes] with a label per row, those without a label left in with -100. */
+/** Label of rows that do not count, padding of token labels for one: PyTorch's convention. */
+export const IGNORED_LABEL = -100;
+
+/** Scores [rows, classes] with a label per row, those without a label left in with IGNORED_LABEL. */
 export interface Scores {
   readonly values: Float32Array;
   readonly rows: number;
@@ -86,7 +89,7 @@ export function scoresOf(batch: MetricBatch, metric: string, options: MetricOpti
     throw shapeError(`metric ${metric}: expected class scores for labels ${formatShape(given.dims)}, got ${perSample} values per sample`);
   const limit = Math.max(2, classes);
   for (const label of labels) {
-    if (label === -100 || (Number.isInteger(label) && label >= 0 && label < limit)) continue;
+    if (label === IGNORED_LABEL || (Number.isInteger(label) && label >= 0 && label < limit)) continue;
     throw dataError(`metric ${metric}: expected labels from 0 to ${limit - 1} (the model answers ${classes} scores), got ${label}`, {
       hint: Number.isInteger(label)
         ? 'the class numbers of data and model differ'

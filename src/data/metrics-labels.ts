@@ -5,6 +5,7 @@ import { formatShape } from '../ir/type.js';
 import {
   areProbabilities,
   argmax,
+  IGNORED_LABEL,
   labelsOf,
   logProbabilities,
   type Metric,
@@ -47,7 +48,8 @@ function classMetric(
         update(batch) {
           const scores = scoresOf(batch, name, options);
           const predicted = predict(scores);
-          for (let r = 0; r < scores.rows; r++) if (scores.labels[r] !== -100) state.row(scores.labels[r]!, predicted[r]!, r, scores);
+          for (let r = 0; r < scores.rows; r++)
+            if (scores.labels[r] !== IGNORED_LABEL) state.row(scores.labels[r]!, predicted[r]!, r, scores);
         },
         result: state.result,
       };
@@ -162,7 +164,7 @@ function crossEntropy(name: string, summary: string, finish: (loss: number) => n
           probabilities ??= areProbabilities(values, classes);
           const logs = new Float64Array(Math.max(2, classes));
           for (let r = 0; r < rows; r++) {
-            if (labels[r] === -100) continue;
+            if (labels[r] === IGNORED_LABEL) continue;
             logProbabilities(values, r * classes, classes, probabilities, logs);
             sum -= logs[labels[r]!]!;
             count++;

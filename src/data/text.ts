@@ -9,9 +9,6 @@ import { positionLimit } from './model-hints.js';
 import { fixedLength, planTokens, type TokenPlan, tokenFeeds } from './token-inputs.js';
 import type { Encoded, TextEncoder } from './tokenizer.js';
 
-/** Label of padding in token labels: metrics leave these positions out. */
-const IGNORED_LABEL = -100;
-
 const DEFAULT_LENGTH = 512;
 
 export interface TextRow {
