@@ -55,6 +55,13 @@ export class PareError extends Error {
     return lines.join('\n');
   }
 
+  /** A copy that speaks of the file `to` wherever this one speaks of `from`: a temporary name means nothing to the user. */
+  renamed(from: string, to: string): PareError {
+    const { file } = this.place;
+    const place = file === undefined ? this.place : { ...this.place, file: file.replaceAll(from, to) };
+    return new PareError(this.code, this.kind, this.message.replaceAll(from, to), { place, hint: this.hint, cause: this.cause });
+  }
+
   /** A copy with this hint. */
   withHint(hint: string): PareError {
     return new PareError(this.code, this.kind, this.message, { place: this.place, hint, cause: this.cause });

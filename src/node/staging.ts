@@ -1,6 +1,7 @@
 // Results wait in a hidden folder beside their target, under their final names (external data is referred to by name), until they are verified.
 import { mkdir, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { PareError } from '../errors.js';
 import type { Stage } from '../recipe/staging.js';
 import { readModel, sha256File, type WriteOptions, writeModel } from './files.js';
 import { systemError } from './system-error.js';
@@ -16,10 +17,11 @@ export function stageBeside(target: string, options: Pick<WriteOptions, 'externa
     } catch (error) {
       throw systemError(error, 'write', target);
     }
+    const staged = join(folder, basename(target));
     try {
-      const staged = join(folder, basename(target));
       const written = await writeModel(model, staged, { ...options, force: true });
       return {
+        paths: { staged, target },
         bytes: written.bytes,
         files: written.files.map((file) => basename(file)),
         sha256: await sha256File(staged),
@@ -42,7 +44,7 @@ export function stageBeside(target: string, options: Pick<WriteOptions, 'externa
       };
     } catch (error) {
       await discard();
-      throw error;
+      throw error instanceof PareError ? error.renamed(staged, target) : error;
     }
   };
 }

@@ -97,5 +97,12 @@ export function definePass<S extends z.ZodObject>(definition: PassDefinition<S>)
 
 /** Every problem with its field: `bits: expected one of 4, 8, got 5`. */
 function problems(error: z.ZodError): string {
-  return error.issues.map((issue) => `${issue.path.join('.') || 'options'}: ${issue.message}`).join('; ');
+  return error.issues.map((issue) => `${issue.path.join('.') || 'options'}: ${describeIssue(issue)}`).join('; ');
+}
+
+/** Zod says "Invalid input" of a union of constants: here the constants are named. */
+function describeIssue(issue: z.core.$ZodIssue): string {
+  if (issue.code !== 'invalid_union') return issue.message;
+  const values = issue.errors.flat().flatMap((e) => (e.code === 'invalid_value' ? e.values : []));
+  return values.length > 0 ? `expected one of ${values.map(String).join(', ')}` : issue.message;
 }

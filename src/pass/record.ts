@@ -58,6 +58,36 @@ export interface LatencyPair {
   readonly engine: string;
 }
 
+/** What a search for the layers to keep at higher precision found (`--max-drop`). */
+export interface PrecisionSearch {
+  readonly mode: string;
+  readonly metric: string;
+  /** Score of the original. */
+  readonly before: number;
+  /** Largest drop allowed. */
+  readonly target: number;
+  readonly met: boolean;
+  /** What kept layers are stored and computed in. */
+  readonly keptAs: 'float' | 'int8';
+  /** Layers that were candidates; 0 where nothing had to be kept. */
+  readonly layers: number;
+  readonly kept: readonly { readonly name: string; readonly op: string; readonly bytes: number }[];
+  /** Trials whose quality was measured on all samples. */
+  readonly evaluations: number;
+  /** Samples of each trial. */
+  readonly samples: number;
+  /** Runs of single samples in the sensitivity session: one for each change and sample. */
+  readonly sensitivityRuns: number;
+  /** Every trial, by number of layers kept; `keptBytes` are those of the kept weights in float, `bytes` those of all constants. */
+  readonly curve: readonly {
+    readonly kept: number;
+    readonly keptBytes: number;
+    readonly quality: number;
+    readonly drop: number;
+    readonly bytes: number;
+  }[];
+}
+
 export interface RunRecord {
   readonly tool: { readonly name: 'pare'; readonly version: string };
   readonly command: string;

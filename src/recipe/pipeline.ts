@@ -113,7 +113,7 @@ export async function runPipeline(options: PipelineOptions): Promise<RunRecord> 
     };
   } catch (error) {
     await staged.discard();
-    throw error;
+    throw error instanceof PareError ? error.renamed(staged.paths.staged, staged.paths.target) : error;
   }
 }
 

@@ -10,6 +10,8 @@ export interface StagedModel {
   readonly files: readonly string[];
   /** SHA-256 of the model file, in hex. */
   readonly sha256: string;
+  /** Path under which it waits, and path it is meant for: errors must speak of the latter. */
+  readonly paths: { readonly staged: string; readonly target: string };
   /** What an engine loads: the very files that will be delivered. */
   readonly source: ModelSource;
   /** The model as it reads back from those files, weights unread. */
