@@ -42,7 +42,7 @@ export {
   type Warning,
 } from './pass/define.js';
 export { type PassEnvironment, type PassResult, runPasses } from './pass/manager.js';
-export type { LatencyPair, ModelFacts, PassRecord, Quality, RunRecord } from './pass/record.js';
+export type { LatencyPair, ModelFacts, PassRecord, PrecisionSearch, Quality, RunRecord } from './pass/record.js';
 export { toBf16 } from './passes/precision/bf16.js';
 export { toFp16 } from './passes/precision/fp16.js';
 export { quantizeDynamic } from './passes/quantize/dynamic.js';
@@ -51,9 +51,11 @@ export { quantizeWeights } from './passes/quantize/weights.js';
 export { simplify } from './passes/simplify/index.js';
 export { type CompareTwoOptions, compareTwo, type ModelComparison } from './recipe/compare.js';
 export { type PipelineOptions, runPipeline } from './recipe/pipeline.js';
+export { type MixedPrecision, type MixedPrecisionOptions, mixedPrecision } from './recipe/mixed-precision.js';
 export { type ModelProfile, type ProfileOptions, profileModel } from './recipe/profile.js';
 export { type Budget, checkBudget, qualityDrop } from './recipe/quality.js';
 export type { InputModel, Stage, StagedModel } from './recipe/staging.js';
+export { type Trial, type TrialOptions, Trials } from './recipe/trials.js';
 export { renderComparisonReport } from './report/comparison.js';
 export { renderReport } from './report/html.js';
 export { renderProfileReport } from './report/profile.js';

@@ -16,6 +16,7 @@ import { nodeEngine } from '../src/node/engine.js';
 import { readModel } from '../src/node/files.js';
 import { runPasses } from '../src/pass/manager.js';
 import type { Observer } from '../src/quant/observers.js';
+import { emptyStatistics } from '../src/quant/statistics.js';
 import { applyRules } from '../src/rewrite/driver.js';
 import type { Rule } from '../src/rewrite/rule.js';
 import { callModule, findChromium, openPage, startBrowser } from './e2e/browser.js';
@@ -168,7 +169,8 @@ describe('TypeScript in the documentation', () => {
 
   it('add-a-quantizer: the observer widens the range', async () => {
     const { HEADROOM } = await load('src/quant/headroom.ts');
-    const range = (HEADROOM as Observer).range({ min: -2, max: 4, batches: 1, nonFinite: 0 });
+    const statistics = { ...emptyStatistics(), min: -2, max: 4, batches: 1 };
+    const range = (HEADROOM as Observer).range(statistics, { scheme: { dtype: 'uint8', symmetry: 'asymmetric' }, percentile: 100 });
     expect(range.min).toBeCloseTo(-2.2);
     expect(range.max).toBeCloseTo(4.4);
   });

@@ -1,5 +1,6 @@
-// Ranges of activations, measured in the graph: ReduceMin and ReduceMax are added for each value, the data runs through the engine, and only two
-// numbers per value and batch come back. Memory does not depend on the number of samples; results of shards merge.
+// Statistics of activations. Extremes are measured in the graph: ReduceMin and ReduceMax are added for each value, and two numbers per value and
+// batch come back. Where distributions are wanted the values come back too, batch by batch and no more of them at a time than fits a limit, and are
+// counted into histograms. Memory does not depend on the number of samples; results of shards merge.
 import type { Dataset } from '../data/dataset.js';
 import { dataError } from '../errors.js';
 import { Builder } from '../ir/builder.js';
@@ -8,9 +9,7 @@ import { type Model, requiredInputs, tensorTypeOf } from '../ir/model.js';
 import { cloneModel } from '../ir/walk.js';
 import type { Engine } from '../runtime/engine.js';
 import { openSession } from '../runtime/session.js';
-import { emptyStatistics, mergeStatistics, observeRange, type ValueStatistics } from './observers.js';
-
-export type Statistics = Map<string, ValueStatistics>;
+import { emptyStatistics, observe, type Statistics } from './statistics.js';
 
 export interface CalibrationOptions {
   readonly engine: Engine;
@@ -18,6 +17,8 @@ export interface CalibrationOptions {
   readonly threads?: number | undefined;
   /** Most samples to run. */
   readonly limit?: number | undefined;
+  /** Count values into histograms too. */
+  readonly histograms?: boolean | undefined;
   readonly checkAborted?: (() => void) | undefined;
   /** Fraction done. */
   readonly onProgress?: ((fraction: number) => void) | undefined;
@@ -44,22 +45,63 @@ export function batchSizeOf(graph: Graph): number {
   return Math.max(1, Math.min(16, Math.floor(ELEMENTS_PER_RUN / elements)));
 }
 
-/** Runs the data through the model and answers the extremes of each value, by name. Values must be of the main graph. */
+/** Bytes of activations that one run may bring back. Models with more are run once for each part. */
+const BYTES_PER_RUN = 1 << 28;
+
+/** Runs the data through the model and answers the statistics of each value, by name. Values must be of the main graph. */
 export async function measureRanges(model: Model, measurements: readonly Measurement[], options: CalibrationOptions): Promise<Statistics> {
   const statistics: Statistics = new Map();
   if (measurements.length === 0) return statistics;
-  const { probe, names } = buildProbe(model, measurements);
+  const batchSize = batchSizeOf(model.graph);
+  const parts = options.histograms ? partsOf(measurements, batchSize) : [measurements];
+  for (const [i, part] of parts.entries()) {
+    await measurePart(model, part, batchSize, statistics, {
+      ...options,
+      onProgress: (fraction) => options.onProgress?.((i + fraction) / parts.length),
+    });
+  }
+  if (statistics.size === 0) throw dataError(`calibration data "${options.data.name}": expected at least one sample, got none`);
+  return statistics;
+}
+
+/** Neighbouring values whose elements together stay within the limit. */
+function partsOf(measurements: readonly Measurement[], batchSize: number): Measurement[][] {
+  const parts: Measurement[][] = [];
+  let room = 0;
+  for (const m of measurements) {
+    const shape = tensorTypeOf(m.value)?.shape ?? [];
+    const elements = shape.reduce<number>((n, d, i) => n * (typeof d === 'number' ? d : i === 0 ? batchSize : 64), 1);
+    if (parts.length === 0 || elements * 4 > room) {
+      parts.push([]);
+      room = BYTES_PER_RUN;
+    }
+    parts.at(-1)!.push(m);
+    room -= elements * 4;
+  }
+  return parts;
+}
+
+async function measurePart(
+  model: Model,
+  measurements: readonly Measurement[],
+  batchSize: number,
+  statistics: Statistics,
+  options: CalibrationOptions,
+): Promise<void> {
+  const { probe, names } = buildProbe(model, measurements, options.histograms ?? false);
   const session = await openSession(options.engine, probe, { threads: options.threads });
   try {
     const total = Math.min(options.limit ?? Number.POSITIVE_INFINITY, options.data.size);
     let done = 0;
-    for await (const batch of options.data.batches({ batchSize: batchSizeOf(model.graph), limit: options.limit })) {
+    for await (const batch of options.data.batches({ batchSize, limit: options.limit })) {
       options.checkAborted?.();
       const results = await session.run(batch.inputs);
       const read = (name: string | null): number => (name === null ? 0 : (results[name]?.numbers()[0] ?? 0));
-      for (const { value, min, max } of names) {
+      for (const { value, min, max, all } of names) {
         const seen = statistics.get(value) ?? emptyStatistics();
-        observeRange(seen, read(min), read(max));
+        // A value that is fed, not computed, is at hand already.
+        const data = all === null ? undefined : (results[all] ?? batch.inputs[all])?.floats();
+        observe(seen, read(min), read(max), data);
         statistics.set(value, seen);
       }
       done += batch.size;
@@ -68,18 +110,18 @@ export async function measureRanges(model: Model, measurements: readonly Measure
   } finally {
     await session.release();
   }
-  if (statistics.size === 0) throw dataError(`calibration data "${options.data.name}": expected at least one sample, got none`);
-  return statistics;
 }
 
 interface ProbeName {
   readonly value: string;
   readonly min: string | null;
   readonly max: string;
+  /** Name under which all of its elements come; null where they are not wanted. */
+  readonly all: string | null;
 }
 
-/** A copy of the model whose outputs are the extremes of the values. */
-function buildProbe(model: Model, measurements: readonly Measurement[]): { probe: Model; names: ProbeName[] } {
+/** A copy of the model whose outputs are the extremes of the values, and the values themselves where distributions are wanted. */
+function buildProbe(model: Model, measurements: readonly Measurement[], whole: boolean): { probe: Model; names: ProbeName[] } {
   const probe = cloneModel(model);
   const { graph } = probe;
   for (const output of [...graph.outputs]) graph.removeOutput(output);
@@ -87,17 +129,13 @@ function buildProbe(model: Model, measurements: readonly Measurement[]): { probe
   const names = measurements.map(({ value, lowerIsZero }): ProbeName => {
     const twin = graph.ownValue(value.name)!;
     const reduce = (opType: string) => b.output(b.op(opType, [twin], { keepdims: 0 }, { outputs: [`${value.name}_${opType}`] })).name;
-    return { value: value.name, min: lowerIsZero ? null : reduce('ReduceMin'), max: reduce('ReduceMax') };
+    if (whole && !twin.isGraphInput) b.output(twin);
+    return {
+      value: value.name,
+      min: lowerIsZero ? null : reduce('ReduceMin'),
+      max: reduce('ReduceMax'),
+      all: whole ? value.name : null,
+    };
   });
   return { probe, names };
-}
-
-/** Statistics of two calibrations of the same model joined. */
-export function mergeCalibrations(a: ReadonlyMap<string, ValueStatistics>, b: ReadonlyMap<string, ValueStatistics>): Statistics {
-  const merged: Statistics = new Map(a);
-  for (const [name, s] of b) {
-    const other = merged.get(name);
-    merged.set(name, other ? mergeStatistics(other, s) : s);
-  }
-  return merged;
 }

@@ -1,59 +1,83 @@
-// From statistics of an activation to the range that its scale covers. Statistics stream and merge: shards can be calibrated apart and joined.
-// Min-max is here; observers that need the distribution take the same statistics with a histogram in them.
-
-/** What was seen of one value; grows with every batch, never with their number. */
-export interface ValueStatistics {
-  min: number;
-  max: number;
-  /** Batches seen. */
-  batches: number;
-  /** Batches in which an element was infinite or not a number. */
-  nonFinite: number;
-}
+// From statistics of an activation to the range that its scale covers. One scale serves the tensor; ranges that are known without measuring (Sigmoid,
+// Softmax, the zero below ReLU) are no business of an observer.
+import { Distribution, leastDivergenceRange, leastSquaresRange } from './clipping.js';
+import type { Scheme } from './scheme.js';
+import type { ValueStatistics } from './statistics.js';
 
 export interface Range {
   readonly min: number;
   readonly max: number;
 }
 
+export interface ObserverOptions {
+  /** The grid that the range is chosen for. */
+  readonly scheme: Omit<Scheme, 'granularity'>;
+  /** Per cent of values that the percentile observer keeps inside. */
+  readonly percentile: number;
+}
+
 /** A rule that chooses a range. */
 export interface Observer {
   readonly name: string;
-  /** Which statistics must be collected for it. */
-  readonly needs: 'range';
-  range(statistics: ValueStatistics): Range;
-}
-
-export function emptyStatistics(): ValueStatistics {
-  return { min: Number.POSITIVE_INFINITY, max: Number.NEGATIVE_INFINITY, batches: 0, nonFinite: 0 };
-}
-
-/** Adds the extremes of one batch. */
-export function observeRange(statistics: ValueStatistics, min: number, max: number): void {
-  statistics.batches++;
-  if (!Number.isFinite(min) || !Number.isFinite(max)) {
-    statistics.nonFinite++;
-    return;
-  }
-  if (min < statistics.min) statistics.min = min;
-  if (max > statistics.max) statistics.max = max;
-}
-
-/** Statistics of both shards together. */
-export function mergeStatistics(a: ValueStatistics, b: ValueStatistics): ValueStatistics {
-  return {
-    min: Math.min(a.min, b.min),
-    max: Math.max(a.max, b.max),
-    batches: a.batches + b.batches,
-    nonFinite: a.nonFinite + b.nonFinite,
-  };
+  readonly summary: string;
+  /** Which statistics must be collected for it: extremes, or a histogram as well. */
+  readonly needs: 'range' | 'histogram';
+  range(statistics: ValueStatistics, options: ObserverOptions): Range;
 }
 
 /** The whole range seen. */
 export const MIN_MAX: Observer = {
   name: 'minmax',
+  summary: 'smallest and largest value seen',
   needs: 'range',
   range: (s) => (s.max < s.min ? { min: 0, max: 0 } : { min: s.min, max: s.max }),
 };
 
-export const OBSERVERS: Readonly<Record<string, Observer>> = { minmax: MIN_MAX };
+/** Mean of the batches' extremes: one odd batch counts little. Unlike an exponential average it does not depend on the order of batches, so shards merge. */
+const MOVING_AVERAGE: Observer = {
+  name: 'moving-average',
+  summary: 'extremes of each batch, averaged',
+  needs: 'range',
+  range: (s) => (s.batches === 0 ? { min: 0, max: 0 } : { min: s.sumMin / s.batches, max: s.sumMax / s.batches }),
+};
+
+/** Keeps a fraction of the values inside, as many cut off below as above. */
+const PERCENTILE: Observer = {
+  name: 'percentile',
+  summary: 'range that holds a given share of the values',
+  needs: 'histogram',
+  range(s, { percentile }) {
+    if (!s.histogram) return MIN_MAX.range(s, NEVER);
+    const d = new Distribution(s.histogram);
+    const cut = (100 - percentile) / 200;
+    return { min: s.min < 0 ? d.quantile(cut, s.min, s.max) : s.min, max: s.max > 0 ? d.quantile(1 - cut, s.min, s.max) : s.max };
+  },
+};
+
+const ENTROPY: Observer = {
+  name: 'entropy',
+  summary: 'range whose quantized distribution has the least Kullback-Leibler divergence',
+  needs: 'histogram',
+  range: (s, { scheme }) => (s.histogram ? leastDivergenceRange(MIN_MAX.range(s, NEVER), s.histogram, scheme) : MIN_MAX.range(s, NEVER)),
+};
+
+const MSE: Observer = {
+  name: 'mse',
+  summary: 'range with the least expected squared error',
+  needs: 'histogram',
+  range: (s, { scheme }) => (s.histogram ? leastSquaresRange(MIN_MAX.range(s, NEVER), s.histogram, scheme) : MIN_MAX.range(s, NEVER)),
+};
+
+/** Min-max looks at no options. */
+const NEVER: ObserverOptions = { scheme: { dtype: 'uint8', symmetry: 'asymmetric' }, percentile: 100 };
+
+export const OBSERVERS = {
+  minmax: MIN_MAX,
+  'moving-average': MOVING_AVERAGE,
+  percentile: PERCENTILE,
+  entropy: ENTROPY,
+  mse: MSE,
+} as const satisfies Record<string, Observer>;
+
+export type ObserverName = keyof typeof OBSERVERS;
+export const OBSERVER_NAMES = Object.keys(OBSERVERS) as [ObserverName, ...ObserverName[]];

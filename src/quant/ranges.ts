@@ -3,10 +3,11 @@
 import type { Value } from '../ir/graph.js';
 import { type AffineParameters, affineParameters, rangesOf } from './affine.js';
 import { type Annotation, FIXED_RANGES, quantFactsOf } from './annotate.js';
-import type { Measurement, Statistics } from './calibrate.js';
+import type { Measurement } from './calibrate.js';
 import { layoutOf } from './layout.js';
-import type { Observer, Range } from './observers.js';
-import { PER_TENSOR, type Scheme } from './scheme.js';
+import type { Observer, ObserverOptions, Range } from './observers.js';
+import { PER_TENSOR } from './scheme.js';
+import type { Statistics } from './statistics.js';
 
 /** Operands whose ranges differ by more than this factor keep scales of their own where the runtime can rescale. */
 const SHARE_UP_TO = 1.5;
@@ -57,7 +58,7 @@ export function activationParameters(
   annotation: Annotation,
   statistics: Statistics,
   observer: Observer,
-  scheme: Omit<Scheme, 'granularity'>,
+  options: ObserverOptions,
 ): ActivationParameters {
   const own = new Map<Value, Range>();
   const nonFinite: Value[] = [];
@@ -66,7 +67,7 @@ export function activationParameters(
     const seen = statistics.get(value.name);
     if (seen && seen.nonFinite > 0) nonFinite.push(value);
     if (fixed) own.set(value, fixed);
-    else if (seen) own.set(value, observer.range(seen));
+    else if (seen) own.set(value, observer.range(seen, options));
   }
   for (const value of annotation.constants) {
     const data = value.initializer!.floats();
@@ -91,7 +92,7 @@ export function activationParameters(
     const range = final.get(root) ?? { min: 0, max: 0 };
     let p = byRoot.get(root);
     if (!p) {
-      p = affineParameters({ min: Float32Array.of(range.min), max: Float32Array.of(range.max) }, scheme);
+      p = affineParameters({ min: Float32Array.of(range.min), max: Float32Array.of(range.max) }, options.scheme);
       byRoot.set(root, p);
     }
     parameters.set(value, p);

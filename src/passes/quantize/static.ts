@@ -9,7 +9,8 @@ import { definePass, type PassContext } from '../../pass/define.js';
 import { type AnnotateOptions, type Annotation, annotate } from '../../quant/annotate.js';
 import { measureRanges } from '../../quant/calibrate.js';
 import { type Inserted, type InsertOptions, insertQdq } from '../../quant/insert-qdq.js';
-import { OBSERVERS } from '../../quant/observers.js';
+import { guardFloatLayers } from '../../quant/keep-float.js';
+import { OBSERVER_NAMES, OBSERVERS } from '../../quant/observers.js';
 import { type ActivationParameters, activationParameters, measurementsOf } from '../../quant/ranges.js';
 import { RUNTIMES, type Runtime } from '../../quant/runtimes.js';
 import type { Scheme } from '../../quant/scheme.js';
@@ -33,7 +34,11 @@ const options = z.object({
     .enum(['auto', 'on', 'off'])
     .default('auto')
     .describe('7-bit weights, for CPUs whose sums of 8-bit products saturate; auto asks the runtime'),
-  observer: z.enum(['minmax']).default('minmax').describe('how ranges are chosen from what was measured'),
+  observer: z
+    .enum(OBSERVER_NAMES)
+    .default('minmax')
+    .describe('how ranges of activations are chosen: minmax, moving-average, percentile, entropy (least KL divergence) or mse (least squared error)'),
+  percentile: z.number().gt(50).max(100).default(99.99).describe('per cent of values that --observer percentile keeps inside the range'),
   samples: z.number().int().positive().optional().describe('most calibration samples to run; all where omitted'),
   quantizeOutputs: z.boolean().default(false).describe("quantize the model's outputs too"),
   embeddings: z.boolean().default(true).describe('store embedding tables (Gather) as int8 with one scale per row'),
@@ -96,6 +101,7 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
   };
   const inserted = insertQdq(annotation, parameters.parameters, weights);
   for (const inner of nested) insertQdq(inner, new Map(), weights);
+  guardFloatLayers(model.graph);
   report(annotation, parameters, inserted, tables, ctx);
   warnIfLarger(bytesBefore, model, 'scales, zero points and Q/DQ nodes take more than the smaller weights save', ctx);
   return true;
@@ -108,15 +114,17 @@ async function calibrate(
   opts: QuantizeStaticOptions,
   ctx: PassContext,
 ): Promise<ActivationParameters> {
+  const observer = OBSERVERS[opts.observer];
   const statistics = await measureRanges(model, measurementsOf(annotation), {
     engine: ctx.engine,
     data: ctx.data!,
     threads: ctx.threads,
     limit: opts.samples,
+    histograms: observer.needs === 'histogram',
     checkAborted: () => ctx.checkAborted(),
     onProgress: (fraction) => ctx.progress({ fraction, label: 'calibrating' }),
   });
-  return activationParameters(annotation, statistics, OBSERVERS[opts.observer]!, scheme);
+  return activationParameters(annotation, statistics, observer, { scheme, percentile: opts.percentile });
 }
 
 /**

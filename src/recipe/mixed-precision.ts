@@ -1,0 +1,199 @@
+// Mixed precision to a target: the smallest set of layers to keep at higher precision so that the loss of quality stays within a budget.
+// One fully quantized trial, one sensitivity session, then a handful of measured trials (src/recipe/search.ts) in place of one for each layer.
+// Hessian- and KL-based rankings (HAWQ-V2, Dong et al. 2020; ZeroQ, Cai et al. 2020) take layers as independent; here their errors' correlations count.
+import { modelCost } from '../analysis/cost.js';
+import { measureSensitivity, predictedError } from '../analysis/sensitivity.js';
+import { qualityError } from '../errors.js';
+import type { Model } from '../ir/model.js';
+import { withTypes, type Trial, type Trials } from './trials.js';
+import type { BoundPass, Pass } from '../pass/define.js';
+import { runPasses } from '../pass/manager.js';
+import type { PrecisionSearch } from '../pass/record.js';
+import { unfuseConvolutions } from '../passes/quantize/unfuse.js';
+import { simplify } from '../passes/simplify/index.js';
+import { type PrecisionLayer, type PrecisionSources, precisionSources } from './precision-sources.js';
+import { searchKept } from './search.js';
+
+export type QuantizeMode = 'static' | 'dynamic' | 'weights';
+
+export interface MixedPrecisionOptions {
+  readonly trials: Trials;
+  readonly mode: QuantizeMode;
+  readonly pass: Pass;
+  /** Options of the pass as the user gave them. */
+  readonly options: Readonly<Record<string, unknown>>;
+  /** Largest loss of quality, as `qualityDrop` has it. */
+  readonly maxDrop: number;
+  /** Which sets count as smaller where several of one number of layers hold: by bytes of weights or by multiply-accumulates (default). */
+  readonly weigh?: 'bytes' | 'macs' | undefined;
+  readonly maxTrials?: number | undefined;
+}
+
+export interface MixedPrecision {
+  readonly passes: readonly BoundPass[];
+  readonly search: PrecisionSearch;
+  readonly trial: Trial | undefined;
+}
+
+/** Samples of the sensitivity session: twice what would do, as it is cheap beside the trials. */
+const SENSITIVITY_SAMPLES = 32;
+/** The sensitivity session may take this many times as long as the first trial, and at least this long. */
+const SENSITIVITY_SHARE = 2;
+const SENSITIVITY_MIN_MS = 3000;
+
+/** Searches. Throws E_QUALITY with the best found where no set of kept layers holds the target. */
+export async function mixedPrecision(options: MixedPrecisionOptions): Promise<MixedPrecision> {
+  const { trials, mode, maxDrop } = options;
+  const before = trials.count;
+  const passesFor = (names: readonly string[]) => keepingPasses(options, names);
+  const start = performance.now();
+  const first = await trials.run(passesFor([]));
+  const firstMs = performance.now() - start;
+  const byKey = new Map<string, Trial>([['', first]]);
+  if (first.drop <= maxDrop) {
+    return { passes: passesFor([]), trial: first, search: recordOf(options, [], [], [pointOf([], first)], true, 1, 0) };
+  }
+  const { sources, sensitivity } = await sourcesOf(options, first.model, Math.max(SENSITIVITY_MIN_MS, SENSITIVITY_SHARE * firstMs));
+  const { layers } = sources;
+  const result = await searchKept({
+    layers: layers.length,
+    cost: await shares(options, layers, trials),
+    target: maxDrop,
+    ...(options.maxTrials === undefined ? {} : { maxMeasurements: options.maxTrials }),
+    predict: (kept) => predictedError(sensitivity.gram, sensitivity.ids.length, sources.active(kept)),
+    measure: async (kept) => {
+      const key = kept.join();
+      let trial = byKey.get(key);
+      if (!trial) {
+        const names = kept.map((i) => layers[i]!.name);
+        trials.options.onProgress?.({ fraction: undefined, label: `trial ${byKey.size + 1}: ${kept.length} layers kept` });
+        trial = await keptTrial(trials, passesFor(names), names.length === layers.length);
+        byKey.set(key, trial);
+      }
+      return trial.drop;
+    },
+  });
+  const points = result.points.map((p) => pointOf(p.kept.map((i) => layers[i]!), byKey.get(p.kept.join())!));
+  const kept = result.best.kept.map((i) => layers[i]!);
+  const search = recordOf(options, layers, kept, points, result.met, trials.count - before, sensitivity.samples * sensitivity.ids.length);
+  if (!result.met) throw notMet(search, maxDrop);
+  return { passes: passesFor(kept.map((l) => l.name)), trial: byKey.get(result.best.kept.join()), search };
+
+  async function keptTrial(on: Trials, passes: readonly BoundPass[], everything: boolean): Promise<Trial> {
+    // With everything kept there is nothing left to quantize, which the passes refuse: that is the original itself.
+    if (!everything || mode === 'weights') return on.run(passes);
+    return { ...first, model: on.options.model, quality: { ...first.quality, after: on.before }, drop: 0 };
+  }
+}
+
+/** The passes that quantize all but these layers; in mode weights below 8 bits those get 8 bits. */
+function keepingPasses({ pass, options, mode }: MixedPrecisionOptions, names: readonly string[]): BoundPass[] {
+  const exclude = [...((options['exclude'] as string[] | undefined) ?? []), ...names];
+  const passes = [pass({ ...options, exclude })];
+  if (mode === 'weights' && names.length > 0 && keptAs(mode, options) === 'int8') {
+    const { block, ...rest } = options;
+    passes.push(pass({ ...eightBit(rest), ...(block === undefined ? {} : { block }), bits: 8, simplify: false }));
+  }
+  return passes;
+}
+
+/** Options that a second pass of 8 bits takes over: rounding by data and formats of few bits are no matter at 8 bits. */
+function eightBit(options: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const taken = ['exclude', 'opTypes', 'symmetric', 'accuracyLevel', 'embeddings', 'minElements'];
+  return Object.fromEntries(Object.entries(options).filter(([key]) => taken.includes(key)));
+}
+
+function keptAs(mode: QuantizeMode, options: Readonly<Record<string, unknown>>): PrecisionSearch['keptAs'] {
+  return mode === 'weights' && Number(options['bits'] ?? 4) < 8 && (options['format'] ?? 'auto') === 'auto' ? 'int8' : 'float';
+}
+
+async function sourcesOf({ trials, mode, options }: MixedPrecisionOptions, quantized: Model, budgetMs: number) {
+  const { engine, validation, session, shapes, signal, onProgress } = trials.options;
+  const float = await simplified(trials, options['simplify'] !== false);
+  const sources: PrecisionSources = await precisionSources(engine, withTypes(float, shapes), quantized, {
+    mode,
+    runtime: (options['runtime'] as 'ort-x86' | undefined) ?? 'ort-x86',
+    symmetric: options['symmetric'] === true,
+    attention: options['attention'] === true,
+    outputs: options['quantizeOutputs'] === true,
+  });
+  const sensitivity = await measureSensitivity(withTypes(float, shapes), sources.perturbations, {
+    engine,
+    data: validation,
+    samples: Math.min(SENSITIVITY_SAMPLES, trials.samples),
+    budgetMs,
+    session,
+    signal,
+    onProgress: (fraction) => onProgress?.({ fraction, label: 'measuring sensitivity' }),
+  });
+  return { sources, sensitivity };
+}
+
+/** The float model as the pass sees it before it quantizes. */
+async function simplified(trials: Trials, wanted: boolean): Promise<Model> {
+  const { engine, model } = trials.options;
+  const float = wanted ? (await runPasses(model, [simplify({ opset: 21 })], { engine })).model : withTypes(model);
+  unfuseConvolutions(float);
+  return float;
+}
+
+/** Share of each layer in bytes or MACs. */
+async function shares(options: MixedPrecisionOptions, layers: readonly PrecisionLayer[], trials: Trials): Promise<number[]> {
+  const sizes = options.weigh === 'bytes' ? layers.map((l) => l.bytes) : macsOf(layers, trials);
+  const total = sizes.reduce((a, b) => a + b, 0) || 1;
+  return sizes.map((s) => s / total);
+}
+
+function macsOf(layers: readonly PrecisionLayer[], trials: Trials): number[] {
+  const graph = layers[0]?.node.graph;
+  if (!graph) return [];
+  // The layers' nodes belong to the simplified model; names tie them to the original's, and parameters stand in where those changed.
+  const cost = modelCost(trials.options.model, { inputShapes: trials.options.shapes });
+  const byName = new Map(cost.byNode.map((row) => [row.node.name || row.node.label, row.macs * row.runs]));
+  return layers.map((l) => byName.get(l.name) ?? l.parameters);
+}
+
+function pointOf(kept: readonly PrecisionLayer[], trial: Trial): PrecisionSearch['curve'][number] {
+  return {
+    kept: kept.length,
+    keptBytes: kept.reduce((sum, l) => sum + l.bytes, 0),
+    quality: trial.quality.after,
+    drop: trial.drop,
+    bytes: trial.bytes,
+  };
+}
+
+function recordOf(
+  options: MixedPrecisionOptions,
+  layers: readonly PrecisionLayer[],
+  kept: readonly PrecisionLayer[],
+  curve: PrecisionSearch['curve'],
+  met: boolean,
+  trials: number,
+  sensitivityRuns: number,
+): PrecisionSearch {
+  const { metric, before, samples } = options.trials;
+  return {
+    mode: options.mode,
+    metric: metric.name,
+    before,
+    target: options.maxDrop,
+    met,
+    keptAs: keptAs(options.mode, options.options),
+    layers: layers.length,
+    kept: kept.map(({ name, op, bytes }) => ({ name, op, bytes })),
+    evaluations: trials,
+    samples,
+    sensitivityRuns,
+    curve: [...curve].sort((a, b) => a.kept - b.kept || a.drop - b.drop),
+  };
+}
+
+function notMet(search: PrecisionSearch, maxDrop: number): Error {
+  const best = search.curve.reduce((a, b) => (b.drop < a.drop ? b : a));
+  const names = search.kept.map((l) => l.name);
+  return qualityError(
+    `no set of kept layers holds the target: expected a ${search.metric} drop of at most ${maxDrop}, best found ${best.drop.toPrecision(4)} with ${best.kept} of ${search.layers} layers kept ${search.keptAs === 'float' ? 'float' : 'at 8 bits'} (${search.evaluations} trials)`,
+    { hint: `allow a larger drop, or try another mode; best set: --exclude ${names.slice(0, 20).join(',')}${names.length > 20 ? ',…' : ''}` },
+  );
+}
