@@ -6,9 +6,10 @@
 import type { Batch, Dataset } from '../data/dataset.js';
 import { areProbabilities, logProbabilities } from '../data/metric.js';
 import { dataError } from '../errors.js';
+import type { Attribute } from '../ir/attribute.js';
 import { Builder } from '../ir/builder.js';
 import { DTYPES } from '../ir/dtype.js';
-import type { Value } from '../ir/graph.js';
+import { Graph, type Value } from '../ir/graph.js';
 import type { Model } from '../ir/model.js';
 import { Tensor } from '../ir/tensor.js';
 import { cloneModel } from '../ir/walk.js';
@@ -65,8 +66,7 @@ export async function measureSensitivity(
   const ids = perturbations.map((p) => p.id);
   if (n === 0) return { ids, gram, samples: 0 };
   const limit = options.samples ?? DEFAULT_SAMPLES;
-  // Basic optimization keeps every change as written; fusing would only help integer kernels, which are not what is asked here.
-  const session = await openSession(options.engine, switchModel(model, perturbations), { ...options.session, optimization: 'basic' });
+  const session = await openSession(options.engine, switchModel(model, perturbations), options.session);
   let samples = 0;
   try {
     const start = performance.now();
@@ -100,7 +100,11 @@ function switchModel(model: Model, perturbations: readonly Perturbation[]): Mode
     const before = producer ? graph.nodes[graph.nodes.indexOf(producer) + 1] : graph.nodes[0];
     const b = new Builder(graph, { before: before ?? null, prefix: `switch${index}_` });
     const active = b.op('Equal', [on, b.ints('index', [index])]);
-    const chosen = b.op('Where', [active, apply(b, value), value]);
+    // Branches, not Where: what is off must cost nothing.
+    const chosen = b.op('If', [active], {
+      then_branch: branch(graph, b.prefix, (inner) => apply(inner, value)),
+      else_branch: branch(graph, `${b.prefix}off_`, (inner) => inner.op('Identity', [value])),
+    });
     if (value.type) chosen.type = value.type;
     for (const { node, index: at } of uses) node.setInput(at, chosen);
     graph.outputs.forEach((output, i) => {
@@ -108,6 +112,13 @@ function switchModel(model: Model, perturbations: readonly Perturbation[]): Mode
     });
   });
   return copy;
+}
+
+function branch(outer: Graph, prefix: string, fill: (b: Builder) => Value): Attribute {
+  const graph = new Graph(`${prefix}branch`, outer);
+  const b = new Builder(graph, { prefix });
+  b.output(fill(b));
+  return { type: 'graph', value: graph };
 }
 
 async function addBatch(

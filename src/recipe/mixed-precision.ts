@@ -5,7 +5,6 @@ import { modelCost } from '../analysis/cost.js';
 import { measureSensitivity, predictedError } from '../analysis/sensitivity.js';
 import { qualityError } from '../errors.js';
 import type { Model } from '../ir/model.js';
-import { withTypes, type Trial, type Trials } from './trials.js';
 import type { BoundPass, Pass } from '../pass/define.js';
 import { runPasses } from '../pass/manager.js';
 import type { PrecisionSearch } from '../pass/record.js';
@@ -13,6 +12,7 @@ import { unfuseConvolutions } from '../passes/quantize/unfuse.js';
 import { simplify } from '../passes/simplify/index.js';
 import { type PrecisionLayer, type PrecisionSources, precisionSources } from './precision-sources.js';
 import { searchKept } from './search.js';
+import { type Trial, type Trials, withTypes } from './trials.js';
 
 export type QuantizeMode = 'static' | 'dynamic' | 'weights';
 
@@ -73,7 +73,12 @@ export async function mixedPrecision(options: MixedPrecisionOptions): Promise<Mi
       return trial.drop;
     },
   });
-  const points = result.points.map((p) => pointOf(p.kept.map((i) => layers[i]!), byKey.get(p.kept.join())!));
+  const points = result.points.map((p) =>
+    pointOf(
+      p.kept.map((i) => layers[i]!),
+      byKey.get(p.kept.join())!,
+    ),
+  );
   const kept = result.best.kept.map((i) => layers[i]!);
   const search = recordOf(options, layers, kept, points, result.met, trials.count - before, sensitivity.samples * sensitivity.ids.length);
   if (!result.met) throw notMet(search, maxDrop);
@@ -194,6 +199,8 @@ function notMet(search: PrecisionSearch, maxDrop: number): Error {
   const names = search.kept.map((l) => l.name);
   return qualityError(
     `no set of kept layers holds the target: expected a ${search.metric} drop of at most ${maxDrop}, best found ${best.drop.toPrecision(4)} with ${best.kept} of ${search.layers} layers kept ${search.keptAs === 'float' ? 'float' : 'at 8 bits'} (${search.evaluations} trials)`,
-    { hint: `allow a larger drop, or try another mode; best set: --exclude ${names.slice(0, 20).join(',')}${names.length > 20 ? ',…' : ''}` },
+    {
+      hint: `allow a larger drop, or try another mode; best set: --exclude ${names.slice(0, 20).join(',')}${names.length > 20 ? ',…' : ''}`,
+    },
   );
 }

@@ -6,12 +6,12 @@ import type { Builder } from '../ir/builder.js';
 import type { Graph, Node, Value } from '../ir/graph.js';
 import type { Model } from '../ir/model.js';
 import { Tensor } from '../ir/tensor.js';
+import { dequantize } from '../quant/affine.js';
 import { annotate } from '../quant/annotate.js';
+import { layoutOf } from '../quant/layout.js';
 import { effectiveWeights, type MatchedLayer, matchLayers } from '../quant/matched-layers.js';
 import { RUNTIMES, type RuntimeName } from '../quant/runtimes.js';
 import { quantizeTensor } from '../quant/tensor.js';
-import { dequantize } from '../quant/affine.js';
-import { layoutOf } from '../quant/layout.js';
 import type { Engine } from '../runtime/engine.js';
 
 /** A layer that may be kept at higher precision. */

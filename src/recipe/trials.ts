@@ -7,14 +7,14 @@ import type { Metric } from '../data/metric.js';
 import { defaultMetric } from '../data/metrics.js';
 import { PareError } from '../errors.js';
 import type { Model } from '../ir/model.js';
+import type { Tensor } from '../ir/tensor.js';
+import { cloneModel } from '../ir/walk.js';
 import type { BoundPass, Progress } from '../pass/define.js';
 import { runPasses } from '../pass/manager.js';
 import type { PassRecord, Quality } from '../pass/record.js';
 import { cutToSize } from '../runtime/batches.js';
 import type { Engine, Session, SessionOptions } from '../runtime/engine.js';
 import { openSession } from '../runtime/session.js';
-import type { Tensor } from '../ir/tensor.js';
-import { cloneModel } from '../ir/walk.js';
 import { qualityDrop } from './quality.js';
 
 export interface TrialOptions {
@@ -156,7 +156,14 @@ async function referenceOf(options: TrialOptions, metric: Metric, session: Sessi
   let samples = 0;
   for await (const run of referenceRuns(options, session)) {
     const { batch, outputs } = run;
-    await accumulator.update({ inputs: batch.inputs, labels: batch.labels, reference: outputs, outputs, size: batch.size, rows: batch.size });
+    await accumulator.update({
+      inputs: batch.inputs,
+      labels: batch.labels,
+      reference: outputs,
+      outputs,
+      size: batch.size,
+      rows: batch.size,
+    });
     samples += batch.size;
     for (const t of [...Object.values(outputs), ...Object.values(batch.inputs)]) bytes += t.dtype === 'string' ? 0 : t.byteLength;
     if (bytes > KEPT_BYTES) kept = undefined;
