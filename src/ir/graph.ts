@@ -1,7 +1,8 @@
 // The graph: nodes in execution order, values that know their producer and uses, and the edits that keep both consistent.
 // Values are connected by identity, not by name: a node of a subgraph that captures an outer value holds that very Value.
-import { bugError, graphError, typeError } from '../errors.js';
-import { type Attribute, type AttributeInput, attributeOf, type SparseTensor, type Text } from './attribute.js';
+import { bugError, graphError } from '../errors.js';
+import type { Attribute, AttributeInput, SparseTensor } from './attribute.js';
+import { AttributeHolder } from './attribute-holder.js';
 import type { Tensor } from './tensor.js';
 import type { ValueType } from './type.js';
 
@@ -76,7 +77,7 @@ export interface NodeSpec {
 }
 
 /** One operator application. */
-export class Node {
+export class Node extends AttributeHolder {
   readonly graph: Graph;
   opType: string;
   /** '' is the default ONNX domain ("ai.onnx" is read as ''). */
@@ -85,7 +86,6 @@ export class Node {
   name: string;
   readonly #inputs: (Value | null)[] = [];
   readonly #outputs: (Value | null)[] = [];
-  readonly #attributes = new Map<string, Attribute>();
   doc: string | undefined;
   metadata: Map<string, string> | undefined;
   unknown: Uint8Array | undefined;
@@ -96,6 +96,7 @@ export class Node {
 
   /** @internal made by Graph.addNode */
   constructor(graph: Graph, spec: NodeSpec) {
+    super();
     this.graph = graph;
     this.opType = spec.opType;
     this.domain = spec.domain === 'ai.onnx' ? '' : (spec.domain ?? '');
@@ -109,10 +110,6 @@ export class Node {
 
   get outputs(): readonly (Value | null)[] {
     return this.#outputs;
-  }
-
-  get attributes(): ReadonlyMap<string, Attribute> {
-    return this.#attributes;
   }
 
   /** Operator with its domain where it is not the default: `com.microsoft.FusedConv`. */
@@ -167,92 +164,6 @@ export class Node {
     if (value) this.graph._forget(value);
     while (this.#outputs.length > 0 && this.#outputs.at(-1) === null) this.#outputs.pop();
   }
-
-  setAttribute(name: string, value: AttributeInput | undefined): void {
-    if (value === undefined) this.#attributes.delete(name);
-    else this.#attributes.set(name, attributeOf(value));
-  }
-
-  attribute(name: string): Attribute | undefined {
-    return this.#attributes.get(name);
-  }
-
-  hasAttribute(name: string): boolean {
-    return this.#attributes.has(name);
-  }
-
-  #typed<T extends Attribute['type']>(name: string, type: T): Extract<Attribute, { type: T }> | undefined {
-    const a = this.#attributes.get(name);
-    if (a === undefined) return undefined;
-    if (a.type !== type) {
-      throw typeError(`${this.opType} attribute "${name}": expected ${type}, got ${a.type}`, { place: { node: this.label } });
-    }
-    return a as Extract<Attribute, { type: T }>;
-  }
-
-  /** Integer attribute as a number, clamped to the safe range (ONNX writes 2^63-1 for "to the end"). */
-  int(name: string, fallback: number): number;
-  int(name: string): number | undefined;
-  int(name: string, fallback?: number): number | undefined {
-    const a = this.#typed(name, 'int');
-    return a ? clampToSafe(a.value) : fallback;
-  }
-
-  ints(name: string, fallback: readonly number[]): number[];
-  ints(name: string): number[] | undefined;
-  ints(name: string, fallback?: readonly number[]): number[] | undefined {
-    const a = this.#typed(name, 'ints');
-    return a ? a.value.map(clampToSafe) : fallback?.slice();
-  }
-
-  float(name: string, fallback: number): number;
-  float(name: string): number | undefined;
-  float(name: string, fallback?: number): number | undefined {
-    return this.#typed(name, 'float')?.value ?? fallback;
-  }
-
-  floats(name: string): number[] | undefined {
-    return this.#typed(name, 'floats')?.value.slice();
-  }
-
-  string(name: string, fallback: string): string;
-  string(name: string): string | undefined;
-  string(name: string, fallback?: string): string | undefined {
-    const a = this.#typed(name, 'string');
-    return a ? textToString(a.value) : fallback;
-  }
-
-  strings(name: string): string[] | undefined {
-    return this.#typed(name, 'strings')?.value.map(textToString);
-  }
-
-  tensor(name: string): Tensor | undefined {
-    return this.#typed(name, 'tensor')?.value;
-  }
-
-  subgraph(name: string): Graph | undefined {
-    return this.#typed(name, 'graph')?.value;
-  }
-
-  /** Every subgraph in the attributes, in attribute order. */
-  subgraphs(): Graph[] {
-    const found: Graph[] = [];
-    for (const a of this.#attributes.values()) {
-      if (a.type === 'graph') found.push(a.value);
-      else if (a.type === 'graphs') found.push(...a.value);
-    }
-    return found;
-  }
-}
-
-function clampToSafe(value: bigint): number {
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) return Number.MAX_SAFE_INTEGER;
-  if (value < BigInt(Number.MIN_SAFE_INTEGER)) return Number.MIN_SAFE_INTEGER;
-  return Number(value);
-}
-
-function textToString(text: Text): string {
-  return typeof text === 'string' ? text : new TextDecoder().decode(text);
 }
 
 function removeUse(value: Value, node: Node, index: number): void {
