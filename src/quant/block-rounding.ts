@@ -3,8 +3,11 @@
 // sum_c d_c (target_c - v_c)^2. With u = 0 this is the weighted mean squared error; with u and d from a factor of the Hessian it is the error
 // of the layer's output (see gptq.ts). Candidates are tried with early abandonment; the best is refined by least squares on its codes.
 
-/** Where zero lies: `absmax` in the middle code, scale of either sign; `asymmetric` at a whole code; `free` anywhere (stored as a float). */
-export type ZeroKind = 'absmax' | 'asymmetric' | 'free';
+/**
+ * Where zero lies: `absmax` in the middle code, scale of either sign; `middle` the same with positive scales, which integer kernels ask for;
+ * `asymmetric` at a whole code; `free` anywhere (stored as a float).
+ */
+export type ZeroKind = 'absmax' | 'middle' | 'asymmetric' | 'free';
 
 export interface BlockGrid {
   readonly bits: 2 | 3 | 4 | 8;
@@ -76,17 +79,38 @@ export class BlockRounder {
       if (v > hi) hi = v;
     }
     if (hi === lo) {
-      this.#try(w, metric, 1, this.#grid.zero === 'free' ? 0 : this.#grid.zero === 'absmax' ? this.#middle : 0);
+      this.#try(w, metric, 1, this.#grid.zero === 'free' || this.#grid.zero === 'asymmetric' ? 0 : this.#middle);
       return;
     }
     const { from, to, steps } = shrinkage(this.#grid.bits);
     for (let i = 0; i < steps; i++) {
       const f = to - ((to - from) * i) / (steps - 1);
-      if (this.#grid.zero === 'absmax') this.#tryAbsmax(w, metric, f, lo, hi);
-      else if (this.#grid.zero === 'asymmetric') this.#tryAsymmetric(w, metric, f, lo, hi);
-      else this.#tryFree(w, metric, f, lo, hi);
+      if (this.#grid.zero === 'asymmetric') this.#tryAsymmetric(w, metric, f, lo, hi);
+      else if (this.#grid.zero === 'free') this.#tryFree(w, metric, f, lo, hi);
+      else this.#tryMiddle(w, metric, f, lo, hi);
     }
     for (let round = 0; round < 3; round++) if (!this.#refit(w, metric)) break;
+  }
+
+  /** Scale and zero point from the extremes alone, then to the nearest code. */
+  nearest(w: Float64Array, metric: BlockMetric): void {
+    this.loss = Number.POSITIVE_INFINITY;
+    let lo = 0;
+    let hi = 0;
+    for (let i = 0; i < metric.size; i++) {
+      const v = w[i]!;
+      if (v < lo) lo = v;
+      if (v > hi) hi = v;
+    }
+    const range = hi > lo ? (hi - lo) / this.#top : 1;
+    if (this.#grid.zero === 'free') this.#try(w, metric, range, -lo / range);
+    else if (this.#grid.zero === 'asymmetric') this.#try(w, metric, range, Math.round(-lo / range));
+    else {
+      // absmax: the extreme element, with its sign, on the lowest code. middle: the extreme magnitude on the highest.
+      const absmax = (-lo >= hi ? lo : hi) / -this.#middle;
+      const step = this.#grid.zero === 'absmax' ? absmax : Math.max(-lo, hi) / (this.#middle - 1);
+      this.#try(w, metric, step || 1, this.#middle);
+    }
   }
 
   /** Rounds with a scale and zero point that are given. */
@@ -95,11 +119,11 @@ export class BlockRounder {
     this.#try(w, metric, scale, zero);
   }
 
-  #tryAbsmax(w: Float64Array, metric: BlockMetric, f: number, lo: number, hi: number): void {
+  #tryMiddle(w: Float64Array, metric: BlockMetric, f: number, lo: number, hi: number): void {
     const extreme = Math.max(-lo, hi);
     const step = (f * extreme) / this.#middle;
     this.#try(w, metric, step, this.#middle);
-    this.#try(w, metric, -step, this.#middle);
+    if (this.#grid.zero === 'absmax') this.#try(w, metric, -step, this.#middle);
   }
 
   #tryAsymmetric(w: Float64Array, metric: BlockMetric, f: number, lo: number, hi: number): void {
@@ -190,7 +214,7 @@ export class BlockRounder {
       }
     }
     if (!(aa > 0)) return false;
-    if (!free) return this.#try(w, metric, aw / aa, zero);
+    if (!free) return (this.#grid.zero !== 'middle' || aw > 0) && this.#try(w, metric, aw / aa, zero);
     const det = aa * bb - ab * ab;
     if (!(det > 1e-12 * aa * bb)) return false;
     const s = (aw * bb - bw * ab) / det;
@@ -237,6 +261,22 @@ export function roundBySearch(
   grid: BlockGrid & { readonly block: number },
   importance?: ArrayLike<number>,
 ): RoundedMatrix {
+  return roundBlocks(weights, k, n, grid, importance, (rounder, w, metric) => rounder.search(w, metric));
+}
+
+/** Rounds weights [k, n] to the nearest code, each block's scale and zero point from its extremes. */
+export function roundToNearest(weights: Float32Array, k: number, n: number, grid: BlockGrid & { readonly block: number }): RoundedMatrix {
+  return roundBlocks(weights, k, n, grid, undefined, (rounder, w, metric) => rounder.nearest(w, metric));
+}
+
+function roundBlocks(
+  weights: Float32Array,
+  k: number,
+  n: number,
+  grid: BlockGrid & { readonly block: number },
+  importance: ArrayLike<number> | undefined,
+  roundOne: (rounder: BlockRounder, w: Float64Array, metric: BlockMetric) => void,
+): RoundedMatrix {
   const result = newRoundedMatrix(k, n, grid.block);
   const rounder = new BlockRounder(grid, Math.min(grid.block, k));
   const w = new Float64Array(Math.min(grid.block, k));
@@ -246,7 +286,7 @@ export function roundBySearch(
     if (importance) for (let r = 0; r < size; r++) metric.weight[r] = importance[from + r]!;
     for (let c = 0; c < n; c++) {
       for (let r = 0; r < size; r++) w[r] = weights[(from + r) * n + c]!;
-      rounder.search(w, metric);
+      roundOne(rounder, w, metric);
       result.scales[b * n + c] = rounder.scale;
       result.zeros[b * n + c] = rounder.zero;
       for (let r = 0; r < size; r++) {

@@ -3,7 +3,7 @@
 // With H = X^T X = (U + I) D (U + I)^T, U strictly upper triangular in the order of rounding, weight c is rounded as w_c + sum_{j<c} (w_j - v_j) U_jc
 // and the layer's squared error is sum_c D_c (target_c - v_c)^2. D and U come from a Cholesky factor of H in reverse order.
 // The feedback of earlier blocks onto a block is one product in the engine (the lazy updates of the paper).
-import { type BlockGrid, type BlockMetric, BlockRounder, newRoundedMatrix, type RoundedMatrix } from './block-rounding.js';
+import { type BlockGrid, type BlockMetric, BlockRounder, newRoundedMatrix, type RoundedMatrix, roundBySearch } from './block-rounding.js';
 import type { CholeskyFactor, DenseMath } from './dense-math.js';
 
 /** Order in which weights are rounded. `importance`: blocks, and weights within a block, by descending diagonal of H (the paper's act-order). */
@@ -90,35 +90,85 @@ export async function correctWeights(
   return out;
 }
 
-/** Rounds weights [k, n] given their factored Hessian. */
+/** Largest block whose scale is searched with the feedback inside the block; larger ones get theirs from the weights beforehand. */
+const SEARCHED_BLOCK = 64;
+/** Rows rounded between two products in the engine where blocks are larger than that. */
+const PANEL = 32;
+/** Times that scales of large blocks are fitted to the codes and the codes rounded anew. */
+const REFITS = 2;
+
+/** Rounds weights [k, n] given their factored Hessian `h`. */
 export async function roundWithHessian(
   math: DenseMath,
   weights: Float32Array,
   k: number,
   n: number,
+  h: ArrayLike<number>,
   hessian: FactoredHessian,
   options: GptqOptions,
 ): Promise<RoundedMatrix> {
-  const { block } = options;
-  const { order, factor } = hessian;
-  const result = newRoundedMatrix(k, n, block);
+  if (options.block <= SEARCHED_BLOCK) {
+    const result = newRoundedMatrix(k, n, options.block);
+    await roundPanels(math, weights, hessian, result, options, options.block, (rounder, w, metric) => rounder.search(w, metric));
+    return result;
+  }
+  const size = Float64Array.from({ length: k }, (_, i) => h[i * k + i]!);
+  const mean = size.reduce((a, b) => a + b, 0) / k || 1;
+  let grid = roundBySearch(
+    weights,
+    k,
+    n,
+    options,
+    size.map((v) => v + options.damping * mean),
+  );
+  let best: RoundedMatrix | undefined;
+  let bestLoss: Float64Array = new Float64Array(n).fill(Number.POSITIVE_INFINITY);
+  for (let i = 0; ; i++) {
+    const result = newRoundedMatrix(k, n, options.block);
+    const given = grid;
+    const round = (rounder: BlockRounder, w: Float64Array, metric: BlockMetric, at: number) =>
+      rounder.round(w, metric, given.scales[at]!, given.zeros[at]!);
+    const loss = await roundPanels(math, weights, hessian, result, options, Math.min(PANEL, options.block), round);
+    if (best) takeBetterColumns(best, bestLoss, result, loss);
+    else {
+      best = result;
+      bestLoss = loss;
+    }
+    if (i === REFITS || options.block < k) return best;
+    grid = await refitScales(math, weights, best, h);
+  }
+}
+
+/** Rounds panel by panel in the order of the factor; `round` is given the index of the scale. Answers each column's loss. */
+async function roundPanels(
+  math: DenseMath,
+  weights: Float32Array,
+  { order, factor }: FactoredHessian,
+  result: RoundedMatrix,
+  grid: BlockGrid,
+  panel: number,
+  round: (rounder: BlockRounder, w: Float64Array, metric: BlockMetric, at: number) => void,
+): Promise<Float64Array> {
+  const { k, n, block } = result;
   /** w - v in the order of rounding. */
   const errors = new Float32Array(k * n);
-  const rounder = new BlockRounder(options, Math.min(block, k));
-  const w = new Float64Array(Math.min(block, k));
-  for (let from = 0; from < k; from += block) {
-    const size = Math.min(block, k - from);
+  const rounder = new BlockRounder(grid, Math.min(panel, k));
+  const w = new Float64Array(Math.min(panel, k));
+  const loss = new Float64Array(n);
+  for (let from = 0; from < k; from += panel) {
+    const size = Math.min(panel, k - from);
     const metric = metricOf(factor, from, size);
     const targets = await targetsOf(math, weights, errors, order, factor, from, size, n);
     const b = Math.floor(order[from]! / block);
     for (let c = 0; c < n; c++) {
-      // The weights that this block should have now that earlier ones are rounded: its optimum, were it left unrounded.
+      // The weights that this panel should have now that earlier ones are rounded: its optimum, were it left unrounded.
       for (let r = 0; r < size; r++) {
         let v = targets[r * n + c]!;
         for (let j = 0; j < r; j++) v += (weights[order[from + j]! * n + c]! - w[j]!) * metric.feedback[r * size + j]!;
         w[r] = v;
       }
-      rounder.search(w, metric);
+      round(rounder, w, metric, b * n + c);
+      loss[c]! += rounder.loss;
       result.scales[b * n + c] = rounder.scale;
       result.zeros[b * n + c] = rounder.zero;
       for (let r = 0; r < size; r++) {
@@ -130,7 +180,38 @@ export async function roundWithHessian(
       }
     }
   }
-  return result;
+  return loss;
+}
+
+/** Least squares for one scale per column given the codes: s <- s * (w H v) / (v H v). */
+async function refitScales(math: DenseMath, weights: Float32Array, rounded: RoundedMatrix, h: ArrayLike<number>): Promise<RoundedMatrix> {
+  const { k, n, values } = rounded;
+  const seen = await math.product(Float32Array.from(h), values, k, k, n);
+  const scales = rounded.scales.slice();
+  for (let c = 0; c < n; c++) {
+    let vv = 0;
+    let wv = 0;
+    for (let i = c; i < k * n; i += n) {
+      vv += values[i]! * seen[i]!;
+      wv += weights[i]! * seen[i]!;
+    }
+    if (vv > 0 && wv > 0) scales[c]! *= wv / vv;
+  }
+  return { ...rounded, scales };
+}
+
+function takeBetterColumns(best: RoundedMatrix, bestLoss: Float64Array, other: RoundedMatrix, loss: Float64Array): void {
+  const { k, n } = best;
+  for (let c = 0; c < n; c++) {
+    if (!(loss[c]! < bestLoss[c]!)) continue;
+    bestLoss[c] = loss[c]!;
+    best.scales[c] = other.scales[c]!;
+    best.zeros[c] = other.zeros[c]!;
+    for (let i = c; i < k * n; i += n) {
+      best.codes[i] = other.codes[i]!;
+      best.values[i] = other.values[i]!;
+    }
+  }
 }
 
 /** Feedback and weights inside the rows from..from+size of the order. */

@@ -1,7 +1,7 @@
 // Running a graph in stages: data goes through each node once, although layers are changed between stages by what earlier ones showed.
 // Values that later nodes still read are kept per batch (one batch after another crosses into JavaScript and back; whole layers' inputs do not
 // pile up beyond what the graph itself keeps alive). Nodes with subgraphs are run like others; values inside them cannot be asked for.
-import type { Dataset } from '../data/dataset.js';
+import type { Batch, Dataset, IndexedDataset } from '../data/dataset.js';
 import { Graph, type Node, type Value } from '../ir/graph.js';
 import { Model } from '../ir/model.js';
 import type { Tensor } from '../ir/tensor.js';
@@ -37,9 +37,13 @@ export class StagedRun {
   /** `model` may be edited between stages as long as nodes that have run stay. */
   static async start(model: Model, data: Dataset, options: StagedRunOptions): Promise<StagedRun> {
     const run = new StagedRun(model, options);
-    for await (const batch of data.batches({ batchSize: options.batchSize, limit: options.limit })) {
-      run.#batches.push(new Map(Object.entries(batch.inputs)));
-    }
+    const keep = (batch: Batch) => run.#batches.push(new Map(Object.entries(batch.inputs)));
+    if (isIndexed(data) && data.size > options.limit) {
+      // Spread over the whole data set: its start may be of one kind.
+      const indices = Array.from({ length: options.limit }, (_, i) => Math.floor((i * data.size) / options.limit));
+      const step = data.fixedBatch ?? options.batchSize;
+      for (let i = 0; i < indices.length; i += step) keep(await data.at(indices.slice(i, i + step)));
+    } else for await (const batch of data.batches({ batchSize: options.batchSize, limit: options.limit })) keep(batch);
     return run;
   }
 
@@ -136,6 +140,10 @@ export class StagedRun {
       if (!value || !this.#readLater(value)) for (const values of this.#batches) values.delete(name);
     }
   }
+}
+
+function isIndexed(data: Dataset): data is IndexedDataset {
+  return 'at' in data;
 }
 
 /** Everything a node reads, captures of its subgraphs included. */

@@ -36,13 +36,13 @@ export interface ReconstructOptions {
   /** Measure the residual sum rather than the layer's own output. */
   readonly residual: boolean;
   readonly biases: boolean;
+  /** Takes a rounded layer: one matrix per group. */
+  readonly store: (layer: LinearLayer, rounded: readonly RoundedMatrix[]) => void;
   readonly checkAborted?: () => void;
   readonly onProgress?: (fraction: number, label: string) => void;
 }
 
 export interface Reconstruction {
-  /** Per weight constant: one matrix per group. */
-  readonly rounded: ReadonlyMap<string, readonly RoundedMatrix[]>;
   /** New biases by constant. */
   readonly biases: ReadonlyMap<string, Tensor>;
   readonly layers: readonly LayerRecord[];
@@ -63,7 +63,7 @@ export async function reconstruct(model: Model, layers: readonly LinearLayer[], 
   const twin = twinModel(model, changed);
   for (const [name, tensor] of options.known) twin.model.graph.setInitializer(twin.twin(name), tensor);
   const math = await DenseMath.open(options.engine, options.threads);
-  const state: State = { twin, math, options, rounded: new Map(), biases: new Map(), records: [] };
+  const state: State = { twin, math, options, biases: new Map(), records: [] };
   try {
     const run = await StagedRun.start(twin.model, options.data, {
       engine: options.engine,
@@ -80,14 +80,13 @@ export async function reconstruct(model: Model, layers: readonly LinearLayer[], 
   } finally {
     await math.release();
   }
-  return { rounded: state.rounded, biases: state.biases, layers: state.records };
+  return { biases: state.biases, layers: state.records };
 }
 
 interface State {
   readonly twin: TwinModel;
   readonly math: DenseMath;
   readonly options: ReconstructOptions;
-  readonly rounded: Map<string, readonly RoundedMatrix[]>;
   readonly biases: Map<string, Tensor>;
   readonly records: LayerRecord[];
 }
@@ -130,7 +129,7 @@ async function reconstructStage(run: StagedRun, stage: readonly LinearLayer[], s
     },
     (outputs) => {
       statistics.add(outputs[0]!, outputs[1]!, outputs[2]!);
-      if (correct) targets.forEach((t, i) => t.add(outputs[3 + 2 * i]!, outputs[4 + 2 * i]!));
+      for (const [i, t] of targets.entries()) if (correct) t.add(outputs[3 + 2 * i]!, outputs[4 + 2 * i]!);
     },
   );
   for (const [i, layer] of stage.entries()) await roundLayer(layer, statistics, targets[i]!, state);
@@ -159,7 +158,7 @@ async function roundLayer(layer: LinearLayer, statistics: LayerStatistics, targe
       for (let j = 0; j < cross.length; j++) cross[j]! *= options.correction / layer.alpha;
       moved = await correctWeights(math, factored, h, weights, cross, k, n);
     }
-    const r = await roundWithHessian(math, moved, k, n, factored, grid);
+    const r = await roundWithHessian(math, moved, k, n, h, factored, grid);
     rounded.push(r);
     const error = outputError(h, weights, r.values, k, n);
     lost += error.lost;
@@ -178,7 +177,7 @@ async function roundLayer(layer: LinearLayer, statistics: LayerStatistics, targe
     rounded.map((r) => r.values),
   );
   graph.setInitializer(twin.twin(layer.weight), Tensor.of('float', constant.dims, restored));
-  state.rounded.set(layer.weight, rounded);
+  options.store(layer, rounded);
   if (bias) {
     const old = twin.float(bias).initializer!;
     const moved = Tensor.of(
