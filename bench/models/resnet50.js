@@ -1,6 +1,6 @@
 // A model of ResNet-50's shape (He et al. 2015): 53 convolutions, each with its BatchNormalization, 25.56 M parameters, random weights.
 import { buildModel, Tensor } from '../../dist/index.js';
-import { normalFiller } from './weights.js';
+import { normalConstants } from './weights.js';
 
 const STAGES = [
   { width: 64, blocks: 3, stride: 1 },
@@ -12,22 +12,10 @@ const EXPANSION = 4;
 
 /** Input [N, 3, 224, 224], output [N, 1000]. */
 export function buildResNet50({ seed = 1, opset = 17 } = {}) {
-  const normal = normalFiller(seed);
   return buildModel(
     'resnet50',
     (b) => {
-      const tensor = (name, dims, std) =>
-        b.constant(
-          name,
-          Tensor.of(
-            'float',
-            dims,
-            normal(
-              dims.reduce((a, d) => a * d, 1),
-              std,
-            ),
-          ),
-        );
+      const tensor = normalConstants(b, seed);
       const filled = (name, n, value) => b.constant(name, Tensor.of('float', [n], new Float32Array(n).fill(value)));
       let inChannels = 3;
       const conv = (x, name, from, to, kernel, stride, gain = 1) => {

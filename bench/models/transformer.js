@@ -1,27 +1,15 @@
 // An encoder of MiniLM-L6's shape as PyTorch's exporter writes it: 6 layers, hidden 384, vocabulary 30,522, dynamic batch and sequence,
 // LayerNorm and GELU decomposed, head reshapes with shape arithmetic. 22.7 M parameters, 90.9 MB, random weights.
 import { buildModel, Tensor } from '../../dist/index.js';
-import { normalFiller } from './weights.js';
+import { normalConstants } from './weights.js';
 
 /** Inputs input_ids, attention_mask, token_type_ids [batch, sequence] int64; output last_hidden_state [batch, sequence, hidden]. */
 export function buildTransformer({ layers = 6, hidden = 384, heads = 12, vocabulary = 30522, positions = 512, seed = 2, opset = 17 } = {}) {
-  const normal = normalFiller(seed);
   const size = hidden / heads;
   return buildModel(
     'encoder',
     (b) => {
-      const tensor = (name, dims, std) =>
-        b.constant(
-          name,
-          Tensor.of(
-            'float',
-            dims,
-            normal(
-              dims.reduce((a, d) => a * d, 1),
-              std,
-            ),
-          ),
-        );
+      const tensor = normalConstants(b, seed);
       const ones = (name, n) => b.constant(name, Tensor.of('float', [n], new Float32Array(n).fill(1)));
       const scalar = (name, v) => b.scalar(name, 'float', v);
       const ints = (name, v) => b.ints(name, v);

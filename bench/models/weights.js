@@ -1,5 +1,5 @@
 // Seeded normal deviates, fast enough for hundreds of millions: a table of normals read at pseudo-random places.
-import { Rng } from '../../dist/index.js';
+import { Rng, Tensor } from '../../dist/index.js';
 
 const TABLE_SIZE = 1 << 16;
 
@@ -15,5 +15,14 @@ export function normalFiller(seed) {
       out[i] = table[state >>> 16] * std;
     }
     return out;
+  };
+}
+
+/** A function that adds a constant of seeded normal deviates to the graph of builder `b`. */
+export function normalConstants(b, seed) {
+  const normal = normalFiller(seed);
+  return (name, dims, std) => {
+    const size = dims.reduce((a, d) => a * d, 1);
+    return b.constant(name, Tensor.of('float', dims, normal(size, std)));
   };
 }
