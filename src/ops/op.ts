@@ -1,11 +1,11 @@
 // The record that holds every fact about one operator's maths. All fields are required, so "none" must be written.
 // Algorithms live with the techniques, instructions with the targets; here is only what follows from the operator's definition.
 
-import type { Builder } from '../ir/builder.js';
 import type { DType } from '../ir/dtype.js';
 import type { Graph, Node, Value } from '../ir/graph.js';
 import type { Tensor } from '../ir/tensor.js';
 import type { Dim, Shape, ValueType } from '../ir/type.js';
+import type { GradBuilder } from './grad-builder.js';
 
 /**
  * What is known of the content of a small integer (or bool) tensor, element by element in row-major order: numbers, symbolic dimensions or null.
@@ -52,13 +52,39 @@ export interface InferContext {
   failType(input: number, expected: string, actual: string): never;
 }
 
-/** Gradients of the inputs from the gradients of the outputs; null where no gradient flows. */
-export type GradFn = (ctx: {
-  readonly b: Builder;
+/**
+ * What `grad` may ask. All shapes are static: `dimsOf` and `dtypeOf` of grad-builder.ts answer those of any value, forward or new, since the builder
+ * types what it adds. The builder appends behind the forward nodes, so forward inputs and outputs can be read freely (prefer an output that
+ * is there to computing it anew). It has short forms for arithmetic, reductions and movement and makes equal nodes only once.
+ */
+export interface GradContext {
+  readonly b: GradBuilder;
   readonly node: Node;
+  /** Version of the operator's domain. */
+  readonly opset: number;
+  /** Gradient of each output, of the output's shape and type; null where the loss does not depend on it. At least one is there. */
   readonly outputGrads: readonly (Value | null)[];
+  /** Which inputs need a gradient: float inputs that depend on a parameter. Others may be answered with null. At least one is true. */
   readonly wants: readonly boolean[];
-}) => (Value | null)[];
+  /** Input value; throws E_BUG where omitted. */
+  input(index: number): Value;
+  has(index: number): boolean;
+  /** Gradient of an output (default the first); throws E_BUG where it has none. */
+  outputGrad(index?: number): Value;
+  /** Content of an input that is constant: axes, shapes, limits. */
+  constant(index: number): Tensor | undefined;
+  /** Content of a small integer input that is constant or follows from shapes; undefined where it is neither. */
+  numbers(index: number): readonly number[] | undefined;
+  /** This form of the operator has no gradient; what and, as a hint, what to do instead. Listed with all others of the model. */
+  unsupported(reason: string): never;
+}
+
+/**
+ * Adds the nodes of the vector-Jacobian product: gradients of the inputs from those of the outputs, in the order of the inputs (trailing ones may be
+ * missing). Null where no gradient flows or none is wanted. Each gradient has exactly the shape of its input: after broadcasting use
+ * `unbroadcast` of grad-helpers.ts.
+ */
+export type GradFn = (ctx: GradContext) => readonly (Value | null)[];
 
 /**
  * How the axes of inputs and outputs relate, in the manner of einsum and einops: operands separated by commas, inputs `->` outputs, one term an axis.
