@@ -110,8 +110,11 @@ function sameShape(a: Value, b: Value): boolean {
   return x != null && y != null && x.length === y.length && x.every((d, i) => d !== null && d === y[i]);
 }
 
+/** How a layer's constant is laid out. */
+export type MatrixLayout = Pick<LinearLayer, 'k' | 'n' | 'groups' | 'transposed'>;
+
 /** Weights as [k, n] for each group. */
-export function layerMatrices(layer: LinearLayer, weights: Float32Array): Float32Array[] {
+export function layerMatrices(layer: MatrixLayout, weights: Float32Array): Float32Array[] {
   const { k, n, groups, transposed } = layer;
   return Array.from({ length: groups }, (_, g) => {
     const part = weights.subarray(g * k * n, (g + 1) * k * n);
@@ -120,7 +123,7 @@ export function layerMatrices(layer: LinearLayer, weights: Float32Array): Float3
 }
 
 /** The reverse of `layerMatrices`. */
-export function layerWeights(layer: LinearLayer, matrices: readonly Float32Array[]): Float32Array {
+export function layerWeights(layer: MatrixLayout, matrices: readonly Float32Array[]): Float32Array {
   const { k, n, groups, transposed } = layer;
   const out = new Float32Array(groups * k * n);
   matrices.forEach((m, g) => {

@@ -12,6 +12,7 @@ import type { Selector } from '../../quant/selection.js';
 import { firstReader } from '../../quant/weights.js';
 import { lookupOf } from './lookup.js';
 import { replaceNode } from './replace.js';
+import type { Rounding } from './rounding.js';
 
 export interface WeightOptions {
   readonly bits: 2 | 4 | 8;
@@ -22,6 +23,8 @@ export interface WeightOptions {
   readonly embeddings: boolean;
   readonly others: boolean;
   readonly minElements: number;
+  /** Codes that are decided already; where it has none for a constant, weights are rounded to nearest when they are written. */
+  readonly rounding?: Pick<Rounding, 'blocks' | 'channels'> | undefined;
   /** DequantizeLinear knows blocks (opset 21). */
   readonly blocksInQdq: boolean;
   readonly select: Selector;
@@ -98,7 +101,8 @@ export class WeightRewriter {
   }
 
   #writeMatMulNBits(node: Node, p: ProductNode): void {
-    const { bits, block, accuracyLevel } = this.#options;
+    const { block, accuracyLevel } = this.#options;
+    const bits = this.#bitsOf(p.weight.value, p.transposed);
     const [codes, scales, zeros] = this.#packed(p.weight.value, { k: p.k, n: p.n, transposed: p.transposed });
     const b = new Builder(node.graph, { before: node });
     const name = node.name || node.output().name;
@@ -115,11 +119,20 @@ export class WeightRewriter {
     this.usesContrib = true;
   }
 
+  #bitsOf(value: Value, transposed: boolean): number {
+    return this.#options.rounding?.blocks(value, transposed)?.bits ?? this.#options.bits;
+  }
+
   /** The constant in the layout of MatMulNBits, each once. */
   #packed(value: Value, shape: MatrixShape): Value[] {
     const { bits, block, symmetric } = this.#options;
     const options: BlockOptions = { bits, block, symmetric };
     return this.#constants.get(value, `packed ${shape.transposed}`, () => {
+      const ready = this.#options.rounding?.blocks(value, shape.transposed);
+      if (ready) {
+        const parts = [[`Q${ready.bits}`, ready.codes] as const, ['scales', ready.scales] as const];
+        return ready.zeros ? [...parts, ['zero_points', ready.zeros] as const] : parts;
+      }
       const sizes = packedSizes(shape, options);
       const [codes, scales, zeros] = derivedTensors(
         value.initializer!,
@@ -147,7 +160,8 @@ export class WeightRewriter {
     const tensor = table.initializer!;
     const problem = this.#weightProblem(tensor);
     if (problem) return problem;
-    const { bits, block } = this.#options;
+    const { block } = this.#options;
+    const bits = this.#bitsOf(table, true);
     const [rows, width] = tensor.dims as [number, number];
     if (this.#options.format === 'qdq') return this.#blockedGather(node, table, width);
     if (width % block !== 0) return `its rows of ${width} are no multiple of the block of ${block}`;
@@ -234,7 +248,14 @@ export class WeightRewriter {
   }
 
   #dequantizeInFront(value: Value, scheme: Scheme): void {
-    const [codes, scales, zeros] = this.#constants.get(value, 'in front', () => derivedQuantized(value.initializer!, scheme));
+    const [codes, scales, zeros] = this.#constants.get(value, 'in front', () => {
+      const ready = this.#options.rounding?.channels(value);
+      if (!ready) return derivedQuantized(value.initializer!, scheme);
+      return [
+        ['quantized', ready.codes],
+        ['scale', ready.scale],
+      ];
+    });
     const g = scheme.granularity;
     const home = value.graph;
     const single = scales!.initializer!.rank === 0;

@@ -1,21 +1,35 @@
 // Weight-only quantization: weights are stored in 4 or 8 bits and multiplied in float, so no calibration is needed and activations lose nothing.
 // Products and embeddings take block-wise kernels (com.microsoft.MatMulNBits, GatherBlockQuantized); everything else DequantizeLinear, which any
-// runtime of opset 21 has. Round to nearest; weights on disk are read one at a time, when the result is written.
+// runtime of opset 21 has. Rounded to nearest by default, weights on disk are read one at a time, when the result is written; the other methods
+// (see `method`) decide codes and scales by the error they leave, and hold the weights in memory.
 import { z } from 'zod';
 import type { Model } from '../../ir/model.js';
 import { walkGraphs } from '../../ir/walk.js';
 import { definePass, type PassContext, type Skipped } from '../../pass/define.js';
+import type { ZeroKind } from '../../quant/block-rounding.js';
 import { selectorOf } from '../../quant/selection.js';
+import { storedBits } from '../../quant/stored-blocks.js';
 import { removeDeadCode } from '../simplify/cleanup.js';
 import { SELECTION_OPTIONS, SIMPLIFY_OPTION } from './options.js';
 import { nothingToQuantize, prepareModel, warnIfLarger } from './prepare.js';
+import { roundWeights } from './rounding.js';
 import { WeightRewriter } from './weight-rewriter.js';
 
 const options = z.object({
   bits: z
-    .union([z.literal(4), z.literal(8)])
+    .union([z.literal(2), z.literal(3), z.literal(4), z.literal(8)])
     .default(4)
-    .describe('bits per weight'),
+    .describe('bits per weight; 3-bit codes take 4 bits each, as no runtime packs them tighter'),
+  method: z
+    .enum(['rtn', 'search', 'hqq', 'awq', 'gptq'])
+    .default('rtn')
+    .describe(
+      'how codes are chosen: rtn to nearest; search scales of least squared error; hqq zero points of least p-norm; awq channels scaled by their data; gptq by the error of layer outputs on data',
+    ),
+  zeroPoint: z
+    .enum(['none', 'integer', 'float'])
+    .optional()
+    .describe('zero points of blocks: none (default; hqq: float), integer or float (at most 4 bits)'),
   block: z
     .number()
     .int()
@@ -36,6 +50,12 @@ const options = z.object({
     .default(0)
     .describe('accuracy_level of MatMulNBits: 0 leaves it to the runtime, 1 computes in float, 4 in int8, which is fastest'),
   embeddings: z.boolean().default(true).describe('quantize embedding tables (Gather)'),
+  convBits: z
+    .union([z.literal(4), z.literal(8)])
+    .default(8)
+    .describe('bits of convolution weights, one scale per channel; 4 needs method gptq'),
+  samples: z.number().int().positive().default(256).describe('calibration samples of gptq and awq, spread over the data'),
+  damping: z.number().positive().default(0.01).describe('gptq: added to the diagonal of the Hessian, as a part of its mean'),
   others: z.boolean().default(true).describe('quantize weights of convolutions, recurrent layers and the like to 8 bits per channel'),
   minElements: z.number().int().min(1).default(1024).describe('weights with fewer elements stay float'),
   ...SELECTION_OPTIONS,
@@ -46,18 +66,37 @@ export type QuantizeWeightsOptions = z.output<typeof options>;
 
 export const quantizeWeights = definePass({
   name: 'quantize-weights',
-  summary: 'weights in 4 or 8 bits by blocks, arithmetic in float; needs no data',
-  options: options.refine((o) => (o.block & (o.block - 1)) === 0, { path: ['block'], message: 'expected a power of two' }),
-  needs: { engine: true },
+  summary: 'weights in 2 to 8 bits by blocks, arithmetic in float; gptq and awq look at data',
+  options: options
+    .refine((o) => (o.block & (o.block - 1)) === 0, { path: ['block'], message: 'expected a power of two' })
+    .refine((o) => o.convBits === 8 || o.method === 'gptq', {
+      path: ['convBits'],
+      message: 'expected 8, as only gptq makes 4 bits good enough',
+    })
+    .refine((o) => o.zeroPoint !== 'float' || o.bits <= 4, { path: ['zeroPoint'], message: 'expected none or integer with 8 bits' })
+    .refine((o) => o.format === 'auto' || !decidesFirst(o), {
+      path: ['format'],
+      message: 'expected auto with this method, bits or zero points',
+    }),
+  needs: { engine: true, data: 'optional' },
   run: runWeights,
 });
 
 async function runWeights(model: Model, opts: QuantizeWeightsOptions, ctx: PassContext): Promise<boolean> {
   const bytesBefore = await prepareModel(model, { simplify: opts.simplify, opset: 21 }, ctx, 'weights');
   const skipped: Skipped[] = [];
+  const select = selectorOf(opts);
+  const zero = zeroKindOf(opts);
+  const rounding = decidesFirst(opts)
+    ? await roundWeights(model, { ...opts, zero, select, convBits: opts.convBits === 4 ? 4 : null }, ctx)
+    : undefined;
   const rewriter = new WeightRewriter({
     ...opts,
-    select: selectorOf(opts),
+    // What was not decided above is of another kind, and stored in what DequantizeLinear takes.
+    bits: storedBits(opts.bits),
+    symmetric: zero === 'absmax',
+    rounding,
+    select,
     blocksInQdq: model.opset >= 21,
     skip: (node, reason) => skipped.push({ node: node.label, op: node.op, reason }),
   });
@@ -73,6 +112,19 @@ async function runWeights(model: Model, opts: QuantizeWeightsOptions, ctx: PassC
   for (const s of skipped) ctx.skip(s);
   ctx.note('quantized', rewriter.counts);
   ctx.note('bits', opts.bits);
+  if (opts.bits === 3) ctx.note('stored', '3-bit codes in 4 bits each');
+  if (rounding && rounding.layers.length > 0) ctx.note('layers', rounding.layers);
   warnIfLarger(bytesBefore, model, 'scales and padding of blocks take more than the smaller weights save', ctx);
   return true;
+}
+
+/** True where codes are decided before anything is written; the other way weights are never all in memory. */
+function decidesFirst(o: Pick<QuantizeWeightsOptions, 'method' | 'bits' | 'zeroPoint'>): boolean {
+  return o.method !== 'rtn' || o.bits < 4 || o.zeroPoint === 'float';
+}
+
+function zeroKindOf({ zeroPoint, symmetric, method, bits }: QuantizeWeightsOptions): ZeroKind {
+  if (zeroPoint === undefined && method === 'hqq') return bits <= 4 ? 'free' : 'asymmetric';
+  const kind = zeroPoint ?? (symmetric ? 'none' : 'integer');
+  return kind === 'none' ? 'absmax' : kind === 'integer' ? 'asymmetric' : 'free';
 }
