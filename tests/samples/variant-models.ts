@@ -1,5 +1,6 @@
 // Small random models in the shape that exporters give: a text classifier with tied embeddings, convolution and decomposed layer normalization, and a
 // merged decoder whose If chooses between an empty and a filled key-value cache.
+import { inferShapes } from '../../src/analysis/shapes.js';
 import { Builder, buildModel } from '../../src/ir/builder.js';
 import { Graph, type Value } from '../../src/ir/graph.js';
 import type { Model } from '../../src/ir/model.js';
@@ -71,6 +72,7 @@ export function classifierModel(seed = 1): Model {
     { opset: 14 },
   );
   model.irVersion = 8;
+  inferShapes(model);
   return model;
 }
 
@@ -127,7 +129,7 @@ export function mergedDecoder(seed = 2): Model {
       const past = [b.input('past_key_values.0.key', 'float', cache), b.input('past_key_values.0.value', 'float', cache)] as const;
       const flag = b.input('use_cache_branch', 'bool', [1]);
       const w: Record<string, Value> = { table: weights(b, rng, 'table', [VOCABULARY, WIDTH], 1) };
-      for (const n of ['query', 'key', 'value', 'out']) w[n] = weights(b, rng, n, [WIDTH, WIDTH]);
+      for (const n of ['query', 'key', 'value', 'out']) w[n] = weights(b, rng, n, [WIDTH, WIDTH], 0.08);
       const branch = (p: string, cached: boolean): Graph => {
         const graph = new Graph(`${p}branch`, b.graph);
         const inner = new Builder(graph);

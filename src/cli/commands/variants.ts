@@ -22,6 +22,7 @@ type Flags = CommonFlags &
     readonly block?: number;
     readonly bnb4?: 'nf4' | 'fp4';
     readonly accuracyLevel?: number;
+    readonly contribLookups?: boolean;
     readonly exclude?: readonly string[];
     readonly external?: boolean;
     readonly maxFileBytes?: number;
@@ -48,6 +49,7 @@ export function addVariantsCommand(program: Command): void {
     .addOption(
       new Option('--exclude <list>', 'names of nodes to leave float').argParser((text: string) => text.split(',').map((s) => s.trim())),
     )
+    .option('--contrib-lookups', 'embeddings by GatherBlockQuantized, which the WebAssembly device of transformers.js lacks')
     .option('--external', 'write weights to data files always, not only beyond 2 GB')
     .addOption(new Option('--max-file-bytes <size>', 'largest data file (default: just under 2 GiB)').argParser(parseBytes))
     .option('--no-verify', 'do not load or run the files')
@@ -70,7 +72,13 @@ Examples:
         devices: flags.verify ? await devicesFor(cli, flags) : [],
         variants: flags.dtypes,
         dtype: flags.dtype,
-        plan: { block: flags.block, bnb4: flags.bnb4, accuracyLevel: flags.accuracyLevel, exclude: flags.exclude },
+        plan: {
+          block: flags.block,
+          bnb4: flags.bnb4,
+          accuracyLevel: flags.accuracyLevel,
+          contribLookups: flags.contribLookups,
+          exclude: flags.exclude,
+        },
         external: flags.external ?? 'auto',
         maxFileBytes: flags.maxFileBytes,
         data: flags.data === undefined ? undefined : (input, session) => dataFor(cli, folder, flags, input, session),

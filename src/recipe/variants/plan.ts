@@ -9,6 +9,7 @@ import type { BoundPass } from '../../pass/define.js';
 import { toFp16 } from '../../passes/precision/fp16.js';
 import { quantizeCodebook } from '../../passes/quantize/codebook.js';
 import { quantizeDynamic } from '../../passes/quantize/dynamic.js';
+import { spellOutLookups } from '../../passes/quantize/spell-out-lookups.js';
 import { quantizeWeights } from '../../passes/quantize/weights.js';
 
 /** In the order of tables. */
@@ -55,6 +56,8 @@ export interface PlanOptions {
   readonly bnb4?: 'nf4' | 'fp4' | undefined;
   /** `accuracy_level` of 4-bit products: 0 leaves it to the runtime, 4 (default) computes in int8, which took 1.7 instead of 2.2 ms for a small BERT. */
   readonly accuracyLevel?: number | undefined;
+  /** Lookups by GatherBlockQuantized, for WebGPU and Node only: the WebAssembly device of the builds that transformers.js loads has no kernel of it. */
+  readonly contribLookups?: boolean | undefined;
   /** Names of nodes to leave float. */
   readonly exclude?: readonly string[] | undefined;
 }
@@ -79,6 +82,7 @@ export function variantPasses(name: VariantName, model: Model, options: PlanOpti
   const q4 = optional(quantizeWeights({ ...shared, bits: 4, block, accuracyLevel: options.accuracyLevel ?? INT8_PRODUCTS }));
   const codebook = (kind: 'nf4' | 'fp4' | 'int2' | 'sign', size: number) =>
     optional(quantizeCodebook({ ...shared, codebook: kind, block: size }));
+  const lookups = options.contribLookups ? [] : [spellOutLookups()];
   switch (name) {
     case 'fp16':
       return [half];
@@ -88,19 +92,19 @@ export function variantPasses(name: VariantName, model: Model, options: PlanOpti
     case 'uint8':
       return eightBit(name);
     case 'q4':
-      return [q4];
+      return [q4, ...lookups];
     case 'q4f16':
-      return [q4, half];
+      return [q4, ...lookups, half];
     case 'bnb4':
-      return [codebook(options.bnb4 ?? 'nf4', 64)];
+      return [codebook(options.bnb4 ?? 'nf4', 64), ...lookups];
     case 'q2':
-      return [codebook('int2', block)];
+      return [codebook('int2', block), ...lookups];
     case 'q2f16':
-      return [codebook('int2', block), half];
+      return [codebook('int2', block), ...lookups, half];
     case 'q1':
-      return [codebook('sign', SIGN_BLOCK)];
+      return [codebook('sign', SIGN_BLOCK), ...lookups];
     case 'q1f16':
-      return [codebook('sign', SIGN_BLOCK), half];
+      return [codebook('sign', SIGN_BLOCK), ...lookups, half];
   }
 }
 

@@ -8,6 +8,7 @@ import { abortError, PareError } from '../../errors.js';
 import type { Model } from '../../ir/model.js';
 import type { Progress, Skipped, Warning } from '../../pass/define.js';
 import { runPasses } from '../../pass/manager.js';
+import { hoistConstants } from '../../passes/simplify/hoist-constants.js';
 import { simplify } from '../../passes/simplify/index.js';
 import type { Engine, Session } from '../../runtime/engine.js';
 import { findFeeds } from '../../runtime/inputs.js';
@@ -89,6 +90,12 @@ export interface VariantsRecord {
   readonly warnings: readonly Warning[];
   readonly ms: number;
 }
+
+/**
+ * What all variants start from: constants in the main graph, where they can be external data in the browser too, and fused normalization. Folding may
+ * not write a second copy of tied embeddings.
+ */
+const PREPARATION = [hoistConstants(), simplify({ maxFoldBytes: 16_384 }), hoistConstants()];
 
 /** Largest data file: below what browsers hold in one buffer. */
 const MAX_FILE_BYTES = 2 ** 31 - 2 ** 20;
@@ -179,7 +186,7 @@ class SessionRun {
       const data = reference ? await this.#data(reference) : await this.#ownData();
       const trial = reference && data && { reference, data, ...(await this.#extent(data)) };
       const rows = [await this.#float(trial)];
-      const { model: base } = await runPasses(model, [simplify()], {
+      const { model: base } = await runPasses(model, PREPARATION, {
         engine,
         threads: first?.session?.threads,
         signal: this.#options.signal,
@@ -296,7 +303,12 @@ class SessionRun {
       });
       notes = { skipped: records.flatMap((r) => r.skipped), warnings: records.flatMap((r) => r.warnings) };
       if (!changed) return { ...row, ...notes, missing: 'nothing in this model could be changed' };
-      stampMetadata(model, { passes: [simplify(), ...passes], seed, inputSha256: await this.#input.sha256, verified: trial !== undefined });
+      stampMetadata(model, {
+        passes: [...PREPARATION, ...passes],
+        seed,
+        inputSha256: await this.#input.sha256,
+        verified: trial !== undefined,
+      });
       const staged = await store.stage(file, this.#layout(this.#options.external ?? 'auto'))(model);
       try {
         const figures: DeviceFigures[] = [];
