@@ -88,6 +88,23 @@ export interface PrecisionSearch {
   }[];
 }
 
+/** One way to quantize that `--optimize latency` timed. */
+export interface LatencyCandidate {
+  readonly name: string;
+  readonly ms: number;
+  /** Time by the float model's, timed in turn. */
+  readonly ratio: number;
+  /** Layers left float. */
+  readonly kept: number;
+}
+
+export interface LatencyPlan {
+  readonly chosen: string;
+  /** Names of the nodes left float by the chosen one. */
+  readonly kept: readonly string[];
+  readonly candidates: readonly LatencyCandidate[];
+}
+
 export interface RunRecord {
   readonly tool: { readonly name: 'pare'; readonly version: string };
   readonly command: string;

@@ -12,6 +12,8 @@ export interface AttributedTimes {
   readonly fused: ReadonlyMap<string, number>;
 }
 
+/** What the runtime puts behind names: blocked layout, channels-last layout, products merged with their bias. */
+const RENAMED = /(_nchwc|_token_\d+|\/MatMulAddFusion|\/GemmAddFusion)+$/;
 /** Steps back from a renamed output to the node of the same operator: over BatchNormalization, residual addition and activation. */
 const MAX_FUSED_CHAIN = 4;
 
@@ -22,7 +24,8 @@ export function attributeTimes(model: Model, times: readonly NodeTime[]): Attrib
   const fused = new Map<string, number>();
   for (const time of times) {
     const ms = time.ms / Math.max(1, time.runs);
-    const node = byName.get(time.node) ?? byName.get(time.node.replace(/^fused /, '')) ?? producerOf(model, time);
+    const name = time.node.replace(/^fused /, '').replace(RENAMED, '');
+    const node = byName.get(time.node) ?? byName.get(name) ?? producerOf(model, time, name);
     if (node) byNode.set(node, (byNode.get(node) ?? 0) + ms);
     else fused.set(time.opType, (fused.get(time.opType) ?? 0) + ms);
   }
@@ -30,8 +33,8 @@ export function attributeTimes(model: Model, times: readonly NodeTime[]): Attrib
 }
 
 /** `relu1_out_nchwc` names the output of a fused convolution in blocked layout: the convolution is some nodes up. */
-function producerOf(model: Model, time: NodeTime): Node | undefined {
-  let node = model.graph.value(time.node.replace(/_nchwc$/, ''))?.producer;
+function producerOf(model: Model, time: NodeTime, name: string): Node | undefined {
+  let node = model.graph.value(name)?.producer;
   for (let step = 0; node && step < MAX_FUSED_CHAIN; step++) {
     if (node.opType === time.opType) return node;
     node = node.inputs[0]?.producer;
