@@ -1,0 +1,146 @@
+// Law: the gradient of an operator equals central differences of what ONNX Runtime computes, on every sample of every operator that has one.
+// The loss is a random weighting of all float outputs; each float input is moved along random directions. Differences are taken in double
+// precision where the runtime has such a kernel, else in float with a tolerance to match.
+import { describe, expect, test } from 'vitest';
+import { PareError } from '../../src/errors.js';
+import { isFloat } from '../../src/ir/dtype.js';
+import type { Value } from '../../src/ir/graph.js';
+import type { Model } from '../../src/ir/model.js';
+import { Tensor } from '../../src/ir/tensor.js';
+import type { GradBuilder } from '../../src/ops/grad-builder.js';
+import { dimsOf, dtypeOf } from '../../src/ops/grad-builder.js';
+import { opRecord } from '../../src/ops/registry.js';
+import { differentiate } from '../../src/train/gradient.js';
+import { Rng } from '../../src/util/rng.js';
+import { runOrt } from '../oracle/ort.js';
+import { allSamples, sampleName } from '../samples/all.js';
+import { type BuiltSample, buildSample } from '../samples/build-sample.js';
+import type { OpSample, SampleInput } from '../samples/op-sample.js';
+
+const DIRECTIONS = 3;
+
+/** Samples in forms that have no gradient: name to what the error says. */
+const UNSUPPORTED: Readonly<Record<string, RegExp>> = {};
+
+const samples = (await allSamples())
+  .map(({ sample }) => sample)
+  .filter((sample) => {
+    const record = opRecord(sample.domain ?? '', sample.op);
+    return record && record.grad !== 'none' && sample.noKernel === undefined && !sample.nondeterministic && (sample.opset ?? 21) >= 13;
+  });
+
+/** Weights of the outputs in the loss, the same for both sides. */
+function weightOf(name: string, dims: readonly number[]): Float64Array {
+  const rng = new Rng(3).fork(name);
+  return Float64Array.from({ length: dims.reduce((n, d) => n * d, 1) }, () => rng.uniform() + 0.5);
+}
+
+function weightedLoss(b: GradBuilder, outputs: Readonly<Record<string, Value>>): Value {
+  let total: Value | undefined;
+  for (const output of Object.values(outputs)) {
+    if (!isFloat(dtypeOf(output))) continue;
+    const dims = dimsOf(output);
+    const weight = b.constant('weight', Tensor.from(dtypeOf(output), dims, weightOf(output.name, dims)));
+    const product = b.mul(output, weight);
+    const part = b.reduceSum(b.reshape(product, [dims.reduce((n, d) => n * d, 1)]), [0], false);
+    total = total ? b.add(total, part) : part;
+  }
+  return total!;
+}
+
+function lossOf(results: Readonly<Record<string, Tensor>>, names: readonly string[]): number {
+  let total = 0;
+  for (const name of names) {
+    const tensor = results[name]!;
+    if (!isFloat(tensor.dtype)) continue;
+    const weight = weightOf(name, tensor.dims);
+    const values = tensor.numbers();
+    for (let i = 0; i < weight.length; i++) total += weight[i]! * values[i]!;
+  }
+  return total;
+}
+
+/** The sample with all float inputs in double, where it is a plain node. */
+function inDouble(sample: OpSample): OpSample | undefined {
+  if (sample.build || sample.subgraphs) return undefined;
+  const widen = (x: SampleInput | null) => (x?.dtype === 'float' ? { ...x, dtype: 'double' as const } : x);
+  return { ...sample, inputs: sample.inputs.map(widen) };
+}
+
+interface Reference {
+  readonly model: Model;
+  readonly precision: 'float' | 'double';
+  loss(feeds: Record<string, Tensor>): Promise<number>;
+}
+
+async function referenceOf(sample: OpSample, feeds: Readonly<Record<string, Tensor>>): Promise<Reference> {
+  const wide = inDouble(sample);
+  if (wide) {
+    const { model } = buildSample(wide);
+    const names = model.graph.outputs.map((v) => v.name);
+    const convert = (given: Readonly<Record<string, Tensor>>) =>
+      Object.fromEntries(Object.entries(given).map(([k, t]) => [k, t.dtype === 'float' ? t.cast('double') : t]));
+    const loss = async (given: Readonly<Record<string, Tensor>>) => lossOf(await runOrt(model, convert(given)), names);
+    try {
+      await loss(feeds);
+      return { model, precision: 'double', loss };
+    } catch {
+      // No kernel in double.
+    }
+  }
+  const { model } = buildSample(sample);
+  const names = model.graph.outputs.map((v) => v.name);
+  return { model, precision: 'float', loss: async (given) => lossOf(await runOrt(model, given), names) };
+}
+
+function moved(tensor: Tensor, direction: Float64Array, step: number, dtype: 'float' | 'double'): Tensor {
+  const values = Float64Array.from(tensor.numbers(), (x, i) => x + step * direction[i]!);
+  return Tensor.from(dtype, tensor.dims, values);
+}
+
+async function check(sample: OpSample, built: BuiltSample): Promise<void> {
+  const { model, feeds } = built;
+  const names = Object.keys(feeds).filter((name) => feeds[name]!.dtype === 'float' && feeds[name]!.size > 0);
+  const result = differentiate(model, { loss: weightedLoss, parameters: [], inputs: names });
+  const fetches = result.inputs.flatMap((x) => x.gradient ?? []);
+  const gradients = fetches.length > 0 ? await runOrt(result.model, feeds, fetches) : {};
+  const reference = await referenceOf(sample, feeds);
+  const step = reference.precision === 'double' ? 1e-5 : 2e-3;
+  for (const { name, gradient } of result.inputs) {
+    const rng = new Rng(5).fork(name);
+    const g = gradient ? gradients[gradient]! : undefined;
+    if (g) expect(g.dims, `${name}: dimensions`).toEqual(feeds[name]!.dims);
+    const values = g?.numbers() ?? new Float64Array(feeds[name]!.size);
+    for (let k = 0; k < DIRECTIONS; k++) {
+      const direction = Float64Array.from({ length: feeds[name]!.size }, () => rng.uniform() * 2 - 1);
+      const at = (h: number) => reference.loss({ ...feeds, [name]: moved(feeds[name]!, direction, h, reference.precision) });
+      const [above, below] = [await at(step), await at(-step)];
+      const difference = (above - below) / (2 * step);
+      let projected = 0;
+      let size = 0;
+      for (let i = 0; i < direction.length; i++) {
+        projected += direction[i]! * values[i]!;
+        size += Math.abs(direction[i]! * values[i]!);
+      }
+      const tolerance = reference.precision === 'double' ? 1e-5 * (1 + size) : 1e-3 * (1 + size) + (Math.abs(above) * 1e-6) / step;
+      const what = `${name}, direction ${k}: gradient ${projected}, ${reference.precision} difference ${difference}`;
+      expect(Math.abs(projected - difference), what).toBeLessThan(tolerance);
+    }
+  }
+}
+
+/** Every operator of a record with a gradient, so that one file of samples can be run alone: `-t Conv`. */
+describe.each([...new Set(samples.map((s) => `${s.domain ? `${s.domain}.` : ''}${s.op}`))])('%s', (op) => {
+  const own = samples.filter((s) => `${s.domain ? `${s.domain}.` : ''}${s.op}` === op);
+  test.each(own.map((sample) => ({ name: sampleName(sample), sample })))('$name', async ({ name, sample }) => {
+    const built = buildSample(sample);
+    if (!built.model.graph.outputs.some((v) => v.type === undefined || v.type.kind === 'tensor')) return;
+    try {
+      await check(sample, built);
+    } catch (error) {
+      if (!(error instanceof PareError) || error.code !== 'E_UNSUPPORTED') throw error;
+      expect(UNSUPPORTED[name], `${name}: ${error.message}`).toBeDefined();
+      expect(error.message).toMatch(UNSUPPORTED[name]!);
+    }
+  });
+});
