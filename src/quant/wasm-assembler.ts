@@ -50,6 +50,8 @@ export function i32x4(value: number): Code {
 }
 
 export const load = (offset = 0): Code => simd(0, 2, ...leb(offset));
+/** Four copies of one float of memory. */
+export const loadSplat = (offset = 0): Code => simd(9, 2, ...leb(offset));
 export const store = (offset = 0): Code => simd(11, 2, ...leb(offset));
 /** Stores one 32-bit lane. */
 export const storeLane = (lane: number, offset = 0): Code => simd(0x5a, 2, ...leb(offset), lane);
@@ -57,6 +59,8 @@ export const storeLane = (lane: number, offset = 0): Code => simd(0x5a, 2, ...le
 export const shuffle32 = (...lanes: readonly number[]): Code => simd(13, ...lanes.flatMap((l) => [0, 1, 2, 3].map((b) => l * 4 + b)));
 export const bitselect = simd(0x52);
 export const v128and = simd(0x4e);
+/** The first operand where the bits of the second are clear. */
+export const v128andnot = simd(0x4f);
 export const v128or = simd(0x50);
 export const v128xor = simd(0x51);
 export const i32x4ltS = simd(0x39);
@@ -66,9 +70,12 @@ export const i32x4add = simd(0xae);
 export const i32x4sub = simd(0xb1);
 /** Two vectors of 32-bit numbers to one of 16-bit ones, saturated to 0..65535. */
 export const i16x8narrowU = simd(0x86);
+export const f32x4lt = simd(0x43);
+export const f32x4gt = simd(0x44);
 export const f32x4ge = simd(0x46);
 export const f32x4abs = simd(0xe0);
 export const f32x4neg = simd(0xe1);
+export const f32x4sqrt = simd(0xe3);
 export const f32x4add = simd(0xe4);
 export const f32x4sub = simd(0xe5);
 export const f32x4mul = simd(0xe6);
@@ -78,6 +85,10 @@ export const f32x4max = simd(0xe9);
 /** b < a ? b : a, and so on: keep the first operand where the second is no number. */
 export const f32x4pmin = simd(0xea);
 export const f32x4pmax = simd(0xeb);
+/** The first two lanes as doubles. */
+export const f64x2promoteLow = simd(0x5f);
+export const f64x2add = simd(0xf0);
+export const f64x2mul = simd(0xf2);
 export const f32x4nearest = simd(0x6a);
 export const i32x4fromF32 = simd(0xf9);
 export const i32x4shl = simd(0xab);
