@@ -1,8 +1,7 @@
-// onnxruntime-web in Node: the very WebAssembly that browsers run, so that files for the web are proven without one.
+// onnxruntime-web in Node: its plain WebAssembly build, so that files for the web are proven without a browser. The build with WebGPU, which
+// transformers.js loads in pages, has a few kernels less (GatherBlockQuantized); compiling it in Node takes tens of seconds, so tests prove it in a page.
 import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import { basename, dirname, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { basename } from 'node:path';
 import type { Engine } from '../runtime/engine.js';
 import { type OrtWeb, webEngine } from '../web/engine.js';
 import { FileSource, readModel } from './files.js';
@@ -24,10 +23,6 @@ async function createEngine(): Promise<Engine | undefined> {
     return undefined;
   }
   ort.env.logLevel = 'fatal';
-  // The build with WebGPU, which transformers.js loads in pages whatever the device: its WebAssembly device lacks kernels that the plain build has.
-  const folder = dirname(createRequire(import.meta.url).resolve('onnxruntime-web'));
-  const file = (ending: string) => pathToFileURL(join(folder, `ort-wasm-simd-threaded.asyncify.${ending}`)).href;
-  ort.env.wasm.wasmPaths = { mjs: file('mjs'), wasm: file('wasm') };
   ort.env.wasm.numThreads = 1;
   const web = webEngine(ort);
   return {

@@ -1,0 +1,10 @@
+// Bars of post-training quantization. `npm run bench:ptq -- NAME...` runs only the named bars. Needs `npm run build`; real models come from PARE_DATA.
+import { existsSync } from 'node:fs';
+import { finish } from './lib/bars.js';
+import { DATA } from './lib/pare.js';
+import { variantBars } from './ptq/variants.js';
+
+if (existsSync(DATA)) {
+  await variantBars();
+} else console.log(`skipped: no folder ${DATA} (set PARE_DATA)`);
+finish();
