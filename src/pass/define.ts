@@ -96,7 +96,7 @@ export function definePass<S extends z.ZodObject>(definition: PassDefinition<S>)
 }
 
 /** Every problem with its field: `bits: expected one of 4, 8, got 5`. */
-function problems(error: z.ZodError): string {
+export function problems(error: z.ZodError): string {
   return error.issues.map((issue) => `${issue.path.join('.') || 'options'}: ${describeIssue(issue)}`).join('; ');
 }
 
