@@ -3,6 +3,7 @@
 import type { DType } from '../ir/dtype.js';
 import type { Node } from '../ir/graph.js';
 import { formatShape, type Shape } from '../ir/type.js';
+import { activationGrads as GRADS } from './activation-grad.js';
 import { broadcastTerms, sameAxes, sameAxesBut } from './axes-text.js';
 import { commonDtype, FLOATS, FUNCTION_OF_FIRST, NUMBERS, nodeAxes, opsPerOutput, requireBroadcastTo, unary } from './compute-helpers.js';
 import { normalizeAxis, requireRank, tensorResult, unifyDims } from './infer-helpers.js';
@@ -18,7 +19,7 @@ function activation(opType: string, since: number, ops: number, options: Partial
     domain: '',
     since,
     infer: unary(types),
-    grad: 'none',
+    grad: GRADS[opType] ?? 'none',
     axes: sameAxes,
     quant: FUNCTION_OF_FIRST,
     cost: ops === 1 ? 'elementwise' : opsPerOutput(ops),

@@ -41,6 +41,7 @@ export class GradBuilder extends Builder {
   readonly #infer: (node: Node) => void;
   readonly #nodes = new Map<string, Node>();
   readonly #constants = new Map<string, Value>();
+  readonly #counts = new Map<string, number>();
   readonly #ids = new Map<Value, number>();
 
   /** `infer` sets the types of a new node's outputs. */
@@ -69,10 +70,18 @@ export class GradBuilder extends Builder {
     const known = key === undefined ? undefined : this.#nodes.get(key);
     if (known) return known;
     const outputs = options.outputs ?? [`${this.prefix}${opType}`];
-    const node = super.node(opType, inputs, attributes, { name: this.origin ? `grad(${this.origin})` : '', ...options, outputs });
+    const node = super.node(opType, inputs, attributes, { name: this.#name(), ...options, outputs });
     this.#infer(node);
     if (key !== undefined) this.#nodes.set(key, node);
     return node;
+  }
+
+  /** Runtimes refuse two nodes of one name. */
+  #name(): string {
+    if (this.origin === '') return '';
+    const count = (this.#counts.get(this.origin) ?? 0) + 1;
+    this.#counts.set(this.origin, count);
+    return `grad(${this.origin})/${count}`;
   }
 
   /** Text under which an equal node is found; undefined where nodes must not be shared (random numbers, subgraphs). */

@@ -8,6 +8,7 @@ import { broadcastTerms } from './axes-text.js';
 import { BYTES, commonDtype, elements, NUMBERS, nodeAxes, requireBroadcastTo, requireDtype } from './compute-helpers.js';
 import { einsumAxes, einsumCost, einsumQuant, einsumShape } from './einsum.js';
 import { broadcastDims, requireRank, tensorResult, unifyDims } from './infer-helpers.js';
+import { einsumGrad, gemmGrad, matmulGrad } from './matmul-grad.js';
 import type { Axes, CostContext, InferContext, OpRecord, QuantFacts, Work } from './op.js';
 
 export const PRODUCT_TYPES: readonly DType[] = ['float', 'float16', 'double', 'bfloat16', 'uint32', 'uint64', 'int32', 'int64'];
@@ -204,7 +205,7 @@ export const MATMUL_OPS: readonly OpRecord[] = [
     domain: '',
     since: 1,
     infer: (ctx) => [tensorResult(commonDtype(ctx, [0, 1], PRODUCT_TYPES), matmulShape(ctx, ctx.shape(0), ctx.shape(1)))],
-    grad: 'none',
+    grad: matmulGrad,
     axes: matmulAxes,
     quant: MATMUL_QUANT,
     cost: productCost(0),
@@ -214,7 +215,7 @@ export const MATMUL_OPS: readonly OpRecord[] = [
     domain: '',
     since: 1,
     infer: (ctx) => [tensorResult(commonDtype(ctx, [0, 1, 2], PRODUCT_TYPES), gemmShape(ctx, 0, 1, 2))],
-    grad: 'none',
+    grad: gemmGrad,
     axes: gemmAxes,
     quant: GEMM_QUANT,
     cost: gemmCost(0, 2),
@@ -253,7 +254,7 @@ export const MATMUL_OPS: readonly OpRecord[] = [
         einsumShape(ctx),
       ),
     ],
-    grad: 'none',
+    grad: einsumGrad,
     axes: einsumAxes,
     quant: einsumQuant,
     cost: einsumCost,

@@ -68,12 +68,46 @@ export interface Differentiated {
   readonly seed: string | undefined;
 }
 
+/** Gradients of a weighted sum of values instead of a loss: the product of a vector with the Jacobian. */
+export interface PullBackOptions extends Omit<DifferentiateOptions, 'loss'> {
+  /** For each value where the walk starts its gradient, of the same shape. */
+  readonly gradients: (b: GradBuilder, outputs: Readonly<Record<string, Value>>) => ReadonlyMap<Value, Value>;
+}
+
 /**
  * Adds the loss and its gradients to a copy of the model. Outputs are called `<parameter>_grad`.
  * Throws E_UNSUPPORTED naming every node on the way whose gradient is missing, E_USAGE for names that are not there or a loss that is no scalar,
  * E_SHAPE where a dimension stays open.
  */
 export function differentiate(source: Model, options: DifferentiateOptions): Differentiated {
+  let name = '';
+  const wanted = options.loss;
+  const result = transform(source, options, (b, outputs) => {
+    const loss = typeof wanted === 'string' ? findLoss(b.graph, wanted) : wanted(b, outputs);
+    requireScalar(loss);
+    name = nameOutput(b.graph, loss, typeof wanted === 'string' ? wanted : 'loss');
+    return { seeds: new Map([[loss, b.full(loss, dimsOf(loss), 1)]]), outputs: [name] };
+  });
+  return { ...result, loss: name };
+}
+
+/** As `differentiate`, from gradients that are given at the outputs or at other values. */
+export function pullBack(source: Model, options: PullBackOptions): Omit<Differentiated, 'loss'> {
+  return transform(source, options, (b, outputs) => ({ seeds: options.gradients(b, outputs), outputs: [] }));
+}
+
+interface Start {
+  /** Gradients where the walk starts. */
+  readonly seeds: ReadonlyMap<Value, Value>;
+  /** Names of outputs that must stay. */
+  readonly outputs: readonly string[];
+}
+
+function transform(
+  source: Model,
+  options: Omit<DifferentiateOptions, 'loss'>,
+  begin: (b: GradBuilder, outputs: Readonly<Record<string, Value>>) => Start,
+): Omit<Differentiated, 'loss'> {
   if (source.opset < OLDEST_OPSET) {
     throw unsupportedError(`gradients: expected opset ${OLDEST_OPSET} or newer, got ${source.opset}`, {
       hint: 'simplify the model first, which upgrades it',
@@ -88,20 +122,17 @@ export function differentiate(source: Model, options: DifferentiateOptions): Dif
   const inference = new GraphInference(model, false);
   inference.run(graph);
   const b = new GradBuilder(graph, (node) => inferNew(inference, node));
+  const outputs = [...graph.outputs];
   const training = options.training ? enterTraining(model, b) : { states: [], seed: undefined };
-  const outputs = Object.fromEntries(graph.outputs.map((v) => [v.name, v]));
-  const loss = typeof options.loss === 'string' ? findLoss(graph, options.loss) : options.loss(b, outputs);
-  requireScalar(loss);
-  const gradients = new ReverseWalk(model, b, inference, [...parameters, ...inputs], loss).run();
-  const lossName = nameOutput(graph, loss, typeof options.loss === 'string' ? options.loss : 'loss');
-  keepOutputs(graph, options.outputs, new Set([lossName, ...training.states.map((s) => s.next)]));
+  const start = begin(b, Object.fromEntries(graph.outputs.slice(0, outputs.length).map((v) => [v.name, v])));
+  const gradients = new ReverseWalk(model, b, inference, [...parameters, ...inputs], start.seeds).run();
+  keepOutputs(graph, options.outputs, new Set([...start.outputs, ...training.states.map((s) => s.next)]));
   const add = (value: Value): string | null => {
     const gradient = gradients.get(value);
     return gradient ? addGradientOutput(b, gradient, `${value.name}_grad`) : null;
   };
   const result = {
     model,
-    loss: lossName,
     parameters: parameters.map((value) => ({ name: value.name, gradient: add(value), data: value.initializer! })),
     inputs: inputs.map((value) => ({ name: value.name, gradient: add(value) })),
     states: training.states,
@@ -184,25 +215,25 @@ class ReverseWalk {
   readonly #b: GradBuilder;
   readonly #inference: GraphInference;
   readonly #sources: readonly Value[];
-  readonly #loss: Value;
+  readonly #seeds: ReadonlyMap<Value, Value>;
   /** Values that depend on a source through floats. */
   readonly #needed = new Set<Value>();
   readonly #parts = new Map<Value, Value[]>();
   readonly #missing: MissingGradient[] = [];
 
-  constructor(model: Model, b: GradBuilder, inference: GraphInference, sources: readonly Value[], loss: Value) {
+  constructor(model: Model, b: GradBuilder, inference: GraphInference, sources: readonly Value[], seeds: ReadonlyMap<Value, Value>) {
     this.#model = model;
     this.#b = b;
     this.#inference = inference;
     this.#sources = sources;
-    this.#loss = loss;
+    this.#seeds = seeds;
   }
 
   run(): Map<Value, Value> {
     const nodes = this.#model.graph.nodes;
     this.#markNeeded(nodes);
     const onPath = this.#pathToLoss(nodes);
-    if (this.#needed.has(this.#loss)) this.#contribute(this.#loss, this.#b.full(this.#loss, dimsOf(this.#loss), 1));
+    for (const [value, gradient] of this.#seeds) if (this.#needed.has(value)) this.#contribute(value, gradient);
     for (const node of nodes.toReversed()) if (onPath.has(node)) this.#visit(node);
     this.#b.origin = '';
     if (this.#missing.length > 0) throw missingError(this.#missing);
@@ -228,7 +259,7 @@ class ReverseWalk {
 
   /** Nodes between the sources and the loss; those without a gradient are noted, all at once. */
   #pathToLoss(nodes: readonly Node[]): Set<Node> {
-    const reached = new Set<Value>([this.#loss]);
+    const reached = new Set<Value>(this.#seeds.keys());
     const path = new Set<Node>();
     for (const node of nodes.toReversed()) {
       if (!node.outputs.some((v) => v && reached.has(v) && this.#needed.has(v))) continue;

@@ -2,15 +2,17 @@
 // The loss is a random weighting of all float outputs; each float input is moved along random directions. Differences are taken in double
 // precision where the runtime has such a kernel, else in float with a tolerance to match.
 import { describe, expect, test } from 'vitest';
+import { inferShapes } from '../../src/analysis/shapes.js';
 import { PareError } from '../../src/errors.js';
-import { isFloat } from '../../src/ir/dtype.js';
+import { isFloat, isInteger } from '../../src/ir/dtype.js';
 import type { Value } from '../../src/ir/graph.js';
 import type { Model } from '../../src/ir/model.js';
 import { Tensor } from '../../src/ir/tensor.js';
+import { isStatic } from '../../src/ir/type.js';
 import type { GradBuilder } from '../../src/ops/grad-builder.js';
 import { dimsOf, dtypeOf } from '../../src/ops/grad-builder.js';
 import { opRecord } from '../../src/ops/registry.js';
-import { differentiate } from '../../src/train/gradient.js';
+import { pullBack } from '../../src/train/gradient.js';
 import { Rng } from '../../src/util/rng.js';
 import { runOrt } from '../oracle/ort.js';
 import { allSamples, sampleName } from '../samples/all.js';
@@ -22,11 +24,21 @@ const DIRECTIONS = 3;
 /** Samples in forms that have no gradient: name to what the error says. */
 const UNSUPPORTED: Readonly<Record<string, RegExp>> = {};
 
+/** Samples whose inputs stand on a kink or a jump, outside the domain of the function, or need more precision than float has. */
+const NOT_SMOOTH = new Set(['Round (halves to even)', 'Acosh', 'Cast (to half)']);
+
 const samples = (await allSamples())
   .map(({ sample }) => sample)
   .filter((sample) => {
     const record = opRecord(sample.domain ?? '', sample.op);
-    return record && record.grad !== 'none' && sample.noKernel === undefined && !sample.nondeterministic && (sample.opset ?? 21) >= 13;
+    return (
+      record &&
+      record.grad !== 'none' &&
+      sample.noKernel === undefined &&
+      !sample.nondeterministic &&
+      !NOT_SMOOTH.has(sampleName(sample)) &&
+      (sample.opset ?? 21) >= 13
+    );
   });
 
 /** Weights of the outputs in the loss, the same for both sides. */
@@ -35,17 +47,9 @@ function weightOf(name: string, dims: readonly number[]): Float64Array {
   return Float64Array.from({ length: dims.reduce((n, d) => n * d, 1) }, () => rng.uniform() + 0.5);
 }
 
-function weightedLoss(b: GradBuilder, outputs: Readonly<Record<string, Value>>): Value {
-  let total: Value | undefined;
-  for (const output of Object.values(outputs)) {
-    if (!isFloat(dtypeOf(output))) continue;
-    const dims = dimsOf(output);
-    const weight = b.constant('weight', Tensor.from(dtypeOf(output), dims, weightOf(output.name, dims)));
-    const product = b.mul(output, weight);
-    const part = b.reduceSum(b.reshape(product, [dims.reduce((n, d) => n * d, 1)]), [0], false);
-    total = total ? b.add(total, part) : part;
-  }
-  return total!;
+function weights(b: GradBuilder, outputs: Readonly<Record<string, Value>>): Map<Value, Value> {
+  const floats = Object.values(outputs).filter((v) => isFloat(dtypeOf(v)));
+  return new Map(floats.map((v) => [v, b.constant('weight', Tensor.from(dtypeOf(v), dimsOf(v), weightOf(v.name, dimsOf(v))))]));
 }
 
 function lossOf(results: Readonly<Record<string, Tensor>>, names: readonly string[]): number {
@@ -58,6 +62,16 @@ function lossOf(results: Readonly<Record<string, Tensor>>, names: readonly strin
     for (let i = 0; i < weight.length; i++) total += weight[i]! * values[i]!;
   }
   return total;
+}
+
+/** The sample with fed integers as constants: shapes must follow from them. */
+function withFixedIntegers(sample: OpSample): OpSample {
+  return { ...sample, inputs: sample.inputs.map((x) => (x && (isInteger(x.dtype) || x.dtype === 'bool') ? { ...x, constant: true } : x)) };
+}
+
+function isOpen(model: Model): boolean {
+  inferShapes(model);
+  return model.graph.outputs.some((v) => v.type?.kind === 'tensor' && !isStatic(v.type.shape));
 }
 
 /** The sample with all float inputs in double, where it is a plain node. */
@@ -101,7 +115,7 @@ function moved(tensor: Tensor, direction: Float64Array, step: number, dtype: 'fl
 async function check(sample: OpSample, built: BuiltSample): Promise<void> {
   const { model, feeds } = built;
   const names = Object.keys(feeds).filter((name) => feeds[name]!.dtype === 'float' && feeds[name]!.size > 0);
-  const result = differentiate(model, { loss: weightedLoss, parameters: [], inputs: names });
+  const result = pullBack(model, { gradients: weights, parameters: [], inputs: names });
   const fetches = result.inputs.flatMap((x) => x.gradient ?? []);
   const gradients = fetches.length > 0 ? await runOrt(result.model, feeds, fetches) : {};
   const reference = await referenceOf(sample, feeds);
@@ -132,11 +146,10 @@ async function check(sample: OpSample, built: BuiltSample): Promise<void> {
 /** Every operator of a record with a gradient, so that one file of samples can be run alone: `-t Conv`. */
 describe.each([...new Set(samples.map((s) => `${s.domain ? `${s.domain}.` : ''}${s.op}`))])('%s', (op) => {
   const own = samples.filter((s) => `${s.domain ? `${s.domain}.` : ''}${s.op}` === op);
-  test.each(own.map((sample) => ({ name: sampleName(sample), sample })))('$name', async ({ name, sample }) => {
-    const built = buildSample(sample);
-    if (!built.model.graph.outputs.some((v) => v.type === undefined || v.type.kind === 'tensor')) return;
+  test.each(own.map((sample) => ({ name: sampleName(sample), sample })))('$name', async ({ name, sample: given }) => {
+    const sample = isOpen(buildSample(given).model) ? withFixedIntegers(given) : given;
     try {
-      await check(sample, built);
+      await check(sample, buildSample(sample));
     } catch (error) {
       if (!(error instanceof PareError) || error.code !== 'E_UNSUPPORTED') throw error;
       expect(UNSUPPORTED[name], `${name}: ${error.message}`).toBeDefined();
