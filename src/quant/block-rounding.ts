@@ -12,6 +12,8 @@ export type ZeroKind = 'absmax' | 'middle' | 'asymmetric' | 'free';
 export interface BlockGrid {
   readonly bits: 2 | 3 | 4 | 8;
   readonly zero: ZeroKind;
+  /** Scales of a column are 8-bit multiples of one float, as in the two-level blocks of llama.cpp's k-quants. */
+  readonly twoLevel?: boolean | undefined;
 }
 
 /** Feedback inside a block. */
@@ -32,6 +34,9 @@ export function plainMetric(size: number): BlockMetric {
 
 const ROUND = 6755399441055744;
 const SMALLEST_SCALE = 1.1754943508222875e-38;
+const MAX_MULTIPLE = 127;
+/** Room for scales above what the extremes of the weights ask for: feedback moves weights outwards. */
+const SCALE_ROOM = 1.1;
 
 /** Fractions of the full range that are tried as range. Low widths gain by clipping more. */
 function shrinkage(bits: number): { from: number; to: number; steps: number } {
@@ -51,6 +56,8 @@ export class BlockRounder {
   readonly #errors: Float64Array;
   scale = 1;
   zero = 0;
+  /** Where above 0, scales are whole multiples of it, up to 127 of either sign (two-level blocks). */
+  scaleStep = 0;
   loss = Number.POSITIVE_INFINITY;
   readonly codes: Uint8Array;
   /** What the codes stand for: (code - zero) * scale in float32. */
@@ -148,7 +155,7 @@ export class BlockRounder {
 
   /** Rounds with one candidate and keeps it where it is better than the best so far. */
   #try(w: Float64Array, metric: BlockMetric, wanted: number, wantedZero: number): boolean {
-    let s = Math.fround(wanted);
+    let s = Math.fround(this.scaleStep > 0 ? this.#multiple(wanted) : wanted);
     if (!(Math.abs(s) >= SMALLEST_SCALE)) s = 1;
     const z = this.#grid.zero === 'free' ? Math.fround(wantedZero) : wantedZero;
     const { size, feedback, stride, weight } = metric;
@@ -180,6 +187,11 @@ export class BlockRounder {
     this.codes.set(codes);
     this.values.set(values);
     return true;
+  }
+
+  #multiple(wanted: number): number {
+    const m = Math.round(wanted / this.scaleStep) || Math.sign(wanted) || 1;
+    return Math.max(-MAX_MULTIPLE, Math.min(MAX_MULTIPLE, m)) * this.scaleStep;
   }
 
   /** Least squares for the scale (and a free zero point) given the best codes, then rounding again. Answers whether that was better. */
@@ -234,10 +246,12 @@ export interface RoundedMatrix {
   readonly zeros: Float32Array;
   /** The values that the codes stand for, [k, n]. */
   readonly values: Float32Array;
+  /** What the scales of each column are multiples of, [n]; null where they are any float. */
+  readonly scaleSteps: Float32Array | null;
 }
 
 /** An empty result to be filled. */
-export function newRoundedMatrix(k: number, n: number, block: number): RoundedMatrix {
+export function newRoundedMatrix(k: number, n: number, block: number, scaleSteps: Float32Array | null = null): RoundedMatrix {
   const scales = Math.ceil(k / block) * n;
   return {
     k,
@@ -247,7 +261,35 @@ export function newRoundedMatrix(k: number, n: number, block: number): RoundedMa
     scales: new Float32Array(scales),
     zeros: new Float32Array(scales),
     values: new Float32Array(k * n),
+    scaleSteps,
   };
+}
+
+/** Steps of two-level scales from the largest range of a block in each column; null where the grid has scales of one level. */
+export function scaleStepsOf(
+  weights: Float32Array,
+  k: number,
+  n: number,
+  grid: BlockGrid & { readonly block: number },
+): Float32Array | null {
+  if (!grid.twoLevel) return null;
+  const middle = grid.zero === 'absmax' || grid.zero === 'middle';
+  const largest = new Float64Array(n);
+  for (let from = 0; from < k; from += grid.block) {
+    const to = Math.min(k, from + grid.block);
+    for (let c = 0; c < n; c++) {
+      let lo = 0;
+      let hi = 0;
+      for (let i = from * n + c; i < to * n; i += n) {
+        const v = weights[i]!;
+        if (v < lo) lo = v;
+        if (v > hi) hi = v;
+      }
+      const scale = middle ? Math.max(-lo, hi) / 2 ** (grid.bits - 1) : (hi - lo) / (2 ** grid.bits - 1);
+      if (scale > largest[c]!) largest[c] = scale;
+    }
+  }
+  return Float32Array.from(largest, (s) => (s > 0 ? (s * SCALE_ROOM) / MAX_MULTIPLE : 1));
 }
 
 /**
@@ -277,7 +319,7 @@ function roundBlocks(
   importance: ArrayLike<number> | undefined,
   roundOne: (rounder: BlockRounder, w: Float64Array, metric: BlockMetric) => void,
 ): RoundedMatrix {
-  const result = newRoundedMatrix(k, n, grid.block);
+  const result = newRoundedMatrix(k, n, grid.block, scaleStepsOf(weights, k, n, grid));
   const rounder = new BlockRounder(grid, Math.min(grid.block, k));
   const w = new Float64Array(Math.min(grid.block, k));
   for (let from = 0, b = 0; from < k; from += grid.block, b++) {
@@ -286,6 +328,7 @@ function roundBlocks(
     if (importance) for (let r = 0; r < size; r++) metric.weight[r] = importance[from + r]!;
     for (let c = 0; c < n; c++) {
       for (let r = 0; r < size; r++) w[r] = weights[(from + r) * n + c]!;
+      rounder.scaleStep = result.scaleSteps?.[c] ?? 0;
       roundOne(rounder, w, metric);
       result.scales[b * n + c] = rounder.scale;
       result.zeros[b * n + c] = rounder.zero;

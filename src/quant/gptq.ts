@@ -3,7 +3,15 @@
 // With H = X^T X = (U + I) D (U + I)^T, U strictly upper triangular in the order of rounding, weight c is rounded as w_c + sum_{j<c} (w_j - v_j) U_jc
 // and the layer's squared error is sum_c D_c (target_c - v_c)^2. D and U come from a Cholesky factor of H in reverse order.
 // The feedback of earlier blocks onto a block is one product in the engine (the lazy updates of the paper).
-import { type BlockGrid, type BlockMetric, BlockRounder, newRoundedMatrix, type RoundedMatrix, roundBySearch } from './block-rounding.js';
+import {
+  type BlockGrid,
+  type BlockMetric,
+  BlockRounder,
+  newRoundedMatrix,
+  type RoundedMatrix,
+  roundBySearch,
+  scaleStepsOf,
+} from './block-rounding.js';
 import type { CholeskyFactor, DenseMath } from './dense-math.js';
 
 /** Order in which weights are rounded. `importance`: blocks, and weights within a block, by descending diagonal of H (the paper's act-order). */
@@ -108,7 +116,7 @@ export async function roundWithHessian(
   options: GptqOptions,
 ): Promise<RoundedMatrix> {
   if (options.block <= SEARCHED_BLOCK) {
-    const result = newRoundedMatrix(k, n, options.block);
+    const result = newRoundedMatrix(k, n, options.block, scaleStepsOf(weights, k, n, options));
     await roundPanels(math, weights, hessian, result, options, options.block, (rounder, w, metric) => rounder.search(w, metric));
     return result;
   }
@@ -167,6 +175,7 @@ async function roundPanels(
         for (let j = 0; j < r; j++) v += (weights[order[from + j]! * n + c]! - w[j]!) * metric.feedback[r * size + j]!;
         w[r] = v;
       }
+      rounder.scaleStep = result.scaleSteps?.[c] ?? 0;
       round(rounder, w, metric, b * n + c);
       loss[c]! += rounder.loss;
       result.scales[b * n + c] = rounder.scale;

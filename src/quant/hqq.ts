@@ -14,7 +14,7 @@ const SMALLEST_SCALE = 1.1754943508222875e-38;
 /** Fractions of a block's range that are tried. */
 const LARGEST_FRACTION = 1.05;
 const SMALLEST_FRACTION = 0.475;
-const FRACTION_STEP = 0.05;
+const FRACTION_STEP = 0.1;
 
 /** Rounds weights [k, n]; `block` rows share scale and zero point in each column. */
 export function roundHalfQuadratic(weights: Float32Array, k: number, n: number, bits: number, block: number): RoundedMatrix {

@@ -9,8 +9,10 @@ export interface StoredBlocks {
   readonly block: number;
   /** uint8 [n, blocks, block * bits / 8]. */
   readonly codes: Tensor;
-  /** float [n, blocks]. */
+  /** float [n, blocks]; with `scaleSteps` int8 multiples of them. */
   readonly scales: Tensor;
+  /** float [n, 1]; null where scales have one level. */
+  readonly scaleSteps: Tensor | null;
   /** uint8 packed, or float [n, blocks]; null where the middle code is zero everywhere. */
   readonly zeros: Tensor | null;
 }
@@ -46,9 +48,20 @@ export function storeBlocks(rounded: RoundedMatrix, bits: 2 | 3 | 4 | 8, zero: Z
     bits: width,
     block,
     codes: Tensor.of('uint8', [n, blocks, blob], codes),
-    scales: Tensor.of('float', [n, blocks], scales),
+    ...scaleTensors(scales, rounded.scaleSteps, n, blocks),
     zeros: zero === 'absmax' ? null : zero === 'free' ? freeZeros(rounded, blocks) : wholeZeros(rounded, blocks, width),
   };
+}
+
+function scaleTensors(
+  scales: Float32Array,
+  steps: Float32Array | null,
+  n: number,
+  blocks: number,
+): Pick<StoredBlocks, 'scales' | 'scaleSteps'> {
+  if (!steps) return { scales: Tensor.of('float', [n, blocks], scales), scaleSteps: null };
+  const multiples = Int8Array.from(scales, (s, i) => Math.round(s / steps[Math.floor(i / blocks)]!));
+  return { scales: Tensor.of('int8', [n, blocks], multiples), scaleSteps: Tensor.of('float', [n, 1], steps) };
 }
 
 function freeZeros({ n, zeros }: RoundedMatrix, blocks: number): Tensor {

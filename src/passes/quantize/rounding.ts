@@ -23,6 +23,7 @@ export interface RoundingOptions {
   readonly bits: 2 | 3 | 4 | 8;
   readonly block: number;
   readonly zero: ZeroKind;
+  readonly twoLevel: boolean;
   /** Bits of convolution weights, per channel; null leaves them to others. */
   readonly convBits: 4 | null;
   readonly embeddings: boolean;
@@ -108,7 +109,7 @@ class Store {
   }
 }
 
-function roundMatrix(matrix: Matrix, options: Pick<RoundingOptions, 'method' | 'bits' | 'block' | 'zero'>): RoundedMatrix {
+function roundMatrix(matrix: Matrix, options: Pick<RoundingOptions, 'method' | 'bits' | 'block' | 'zero' | 'twoLevel'>): RoundedMatrix {
   const { k, n } = matrix;
   const [weights] = layerMatrices({ ...matrix, groups: 1 }, matrix.value.initializer!.floats());
   if (options.method === 'rtn') return roundToNearest(weights!, k, n, options);
@@ -135,7 +136,7 @@ async function roundOnData(
     if (layer.kind === 'conv' && options.convBits === null) return [];
     return model.graph.ownValue(layer.weight) ? [layer] : [];
   });
-  const { bits, block, zero, damping, convBits } = options;
+  const { bits, block, zero, damping, convBits, twoLevel } = options;
   const result = await reconstruct(model, layers, {
     engine: ctx.engine,
     threads: ctx.threads,
@@ -144,7 +145,7 @@ async function roundOnData(
     gridOf: (layer) =>
       layer.kind === 'conv'
         ? { bits: convBits!, zero: 'middle', block: layer.k, damping, order: 'importance' }
-        : { bits, zero, block, damping, order: 'importance' },
+        : { bits, zero, block, damping, twoLevel, order: 'importance' },
     known,
     correction: 1,
     residual: true,

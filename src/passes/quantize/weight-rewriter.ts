@@ -1,6 +1,7 @@
 // Stores float weights in few bits, node by node: block-wise kernels where there are, DequantizeLinear in front of the reader elsewhere.
 // A constant that several nodes read is stored once in the layout that serves them all.
 import { Builder } from '../../ir/builder.js';
+import { DTYPES } from '../../ir/dtype.js';
 import type { Graph, Node, Value } from '../../ir/graph.js';
 import type { Tensor } from '../../ir/tensor.js';
 import { type BlockOptions, type MatrixShape, packedSizes, packTensor } from '../../quant/block-pack.js';
@@ -47,6 +48,8 @@ export class WeightRewriter {
   readonly #constants = new DerivedConstants();
   /** DequantizeLinear outputs by graph and constant. */
   readonly #restored = new Map<Value, Value>();
+  /** Scales of two levels multiplied out. */
+  readonly #scales = new Map<Value, Value>();
   readonly counts: Record<string, number> = {};
   usesContrib = false;
 
@@ -123,8 +126,28 @@ export class WeightRewriter {
     return this.#options.rounding?.blocks(value, transposed)?.bits ?? this.#options.bits;
   }
 
-  /** The constant in the layout of MatMulNBits, each once. */
+  /** Codes, scales and zero points of the constant in the layout of MatMulNBits, each once. */
   #packed(value: Value, shape: MatrixShape): Value[] {
+    const [codes, scales, ...zeros] = this.#packedConstants(value, shape);
+    return [codes!, this.#wholeScales(value, shape.transposed, scales!), ...zeros];
+  }
+
+  /** Scales of two levels multiplied out: the runtime folds it when it loads the model. */
+  #wholeScales(value: Value, transposed: boolean, scales: Value): Value {
+    const steps = this.#options.rounding?.blocks(value, transposed)?.scaleSteps;
+    if (!steps) return scales;
+    let whole = this.#scales.get(scales);
+    if (!whole) {
+      const { graph } = value;
+      const b = new Builder(graph, { before: graph.nodes[0] ?? null });
+      const multiples = b.op('Cast', [scales], { to: DTYPES.float.code }, { name: `${value.name}_multiples` });
+      whole = b.op('Mul', [multiples, b.constant(`${value.name}_scale_step`, steps)], {}, { name: `${value.name}_scales` });
+      this.#scales.set(scales, whole);
+    }
+    return whole;
+  }
+
+  #packedConstants(value: Value, shape: MatrixShape): Value[] {
     const { bits, block, symmetric } = this.#options;
     const options: BlockOptions = { bits, block, symmetric };
     return this.#constants.get(value, `packed ${shape.transposed}`, () => {

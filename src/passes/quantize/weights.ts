@@ -50,6 +50,12 @@ const options = z.object({
     .default(0)
     .describe('accuracy_level of MatMulNBits: 0 leaves it to the runtime, 1 computes in float, 4 in int8, which is fastest'),
   embeddings: z.boolean().default(true).describe('quantize embedding tables (Gather)'),
+  scaleBits: z
+    .union([z.literal(8), z.literal(32)])
+    .optional()
+    .describe(
+      'bits of scales: 32, or 8-bit multiples of one float per output channel, made whole when the model is loaded (default with search, awq and gptq)',
+    ),
   convBits: z
     .union([z.literal(4), z.literal(8)])
     .default(8)
@@ -73,6 +79,10 @@ export const quantizeWeights = definePass({
       path: ['convBits'],
       message: 'expected 8, as only gptq makes 4 bits good enough',
     })
+    .refine((o) => o.scaleBits !== 8 || (o.method !== 'rtn' && o.method !== 'hqq'), {
+      path: ['scaleBits'],
+      message: 'expected 32 with rtn and hqq',
+    })
     .refine((o) => o.zeroPoint !== 'float' || o.bits <= 4, { path: ['zeroPoint'], message: 'expected none or integer with 8 bits' })
     .refine((o) => o.format === 'auto' || !decidesFirst(o), {
       path: ['format'],
@@ -88,7 +98,7 @@ async function runWeights(model: Model, opts: QuantizeWeightsOptions, ctx: PassC
   const select = selectorOf(opts);
   const zero = zeroKindOf(opts);
   const rounding = decidesFirst(opts)
-    ? await roundWeights(model, { ...opts, zero, select, convBits: opts.convBits === 4 ? 4 : null }, ctx)
+    ? await roundWeights(model, { ...opts, zero, select, twoLevel: hasTwoLevels(opts), convBits: opts.convBits === 4 ? 4 : null }, ctx)
     : undefined;
   const rewriter = new WeightRewriter({
     ...opts,
@@ -121,6 +131,10 @@ async function runWeights(model: Model, opts: QuantizeWeightsOptions, ctx: PassC
 /** True where codes are decided before anything is written; the other way weights are never all in memory. */
 function decidesFirst(o: Pick<QuantizeWeightsOptions, 'method' | 'bits' | 'zeroPoint'>): boolean {
   return o.method !== 'rtn' || o.bits < 4 || o.zeroPoint === 'float';
+}
+
+function hasTwoLevels({ scaleBits, method }: QuantizeWeightsOptions): boolean {
+  return scaleBits === undefined ? method !== 'rtn' && method !== 'hqq' : scaleBits === 8;
 }
 
 function zeroKindOf({ zeroPoint, symmetric, method, bits }: QuantizeWeightsOptions): ZeroKind {
