@@ -2,8 +2,9 @@
 import { DTYPES, type DType, dtypeOfCode, isFloat } from '../ir/dtype.js';
 import type { Dim } from '../ir/type.js';
 import { sameAxes } from './axes-text.js';
+import { dtypeOf } from './grad-builder.js';
 import { tensorResult } from './infer-helpers.js';
-import type { InferContext, Inferred, OpRecord, PartialValue } from './op.js';
+import type { GradFn, InferContext, Inferred, OpRecord, PartialValue } from './op.js';
 import { bool, itemsEqual, partialOf, settle } from './partial-value.js';
 
 /** Target type of Cast: a number of TensorProto.DataType, or in opset 1 its name ("FLOAT"). */
@@ -39,7 +40,10 @@ function castValue(value: PartialValue | undefined, to: DType): PartialValue | u
   );
 }
 
-const base = { domain: '', grad: 'none', axes: sameAxes, quant: 'none', cost: 'elementwise' } as const;
+/** Back in the input's type; only floats have gradients. */
+const castGrad: GradFn = (ctx) => [ctx.b.cast(ctx.outputGrad(), dtypeOf(ctx.input(0)))];
+
+const base = { domain: '', grad: castGrad, axes: sameAxes, quant: 'none', cost: 'elementwise' } as const;
 
 export const CAST_OPS: readonly OpRecord[] = [
   {
@@ -64,6 +68,7 @@ export const CAST_OPS: readonly OpRecord[] = [
     ...base,
     opType: 'BitCast',
     since: 26,
+    grad: 'none',
     cost: 'none',
     infer(ctx): Inferred[] {
       const to = castTarget(ctx);

@@ -4,7 +4,7 @@ import { isFloat, isInteger } from '../ir/dtype.js';
 import type { Dim, Shape } from '../ir/type.js';
 import { axesText, broadcastAxes, broadcastTerms, sameAxes } from './axes-text.js';
 import { broadcastInputs, sameDtype, tensorResult } from './infer-helpers.js';
-import type { Axes, InferContext, Inferred, OpRecord, QuantFacts } from './op.js';
+import type { Axes, GradFn, InferContext, Inferred, OpRecord, QuantFacts } from './op.js';
 import { combine } from './partial-value.js';
 
 export type TypeTest = (dtype: DType) => boolean;
@@ -36,6 +36,7 @@ interface UnarySpec {
   /** Element type of the result where it is not the input's. */
   readonly result?: DType;
   readonly item?: (x: Dim, dtype: DType) => Dim;
+  readonly grad?: GradFn;
 }
 
 export function unary(opType: string, spec: UnarySpec): OpRecord {
@@ -50,7 +51,7 @@ export function unary(opType: string, spec: UnarySpec): OpRecord {
       const value = item && dtype && combine(ctx, dtype, 1, (x) => item(x!, dtype));
       return [tensorResult(dtype, ctx.shape(0), value)];
     },
-    grad: 'none',
+    grad: spec.grad ?? 'none',
     axes: sameAxes,
     quant: spec.quant ?? 'none',
     cost: 'elementwise',
@@ -63,6 +64,7 @@ interface BinarySpec {
   readonly quant?: QuantFacts;
   readonly result?: DType;
   readonly item?: (a: Dim, b: Dim, dtype: DType, ctx: InferContext) => Dim;
+  readonly grad?: GradFn;
 }
 
 export function binary(opType: string, spec: BinarySpec): OpRecord {
@@ -80,7 +82,7 @@ export function binary(opType: string, spec: BinarySpec): OpRecord {
         item && dtype && operand && legacy === undefined ? combine(ctx, dtype, 2, (a, b) => item(a!, b!, operand, ctx)) : undefined;
       return [tensorResult(dtype, legacy === undefined ? broadcastInputs(ctx, [0, 1]) : legacy, value)];
     },
-    grad: 'none',
+    grad: spec.grad ?? 'none',
     axes: (node, inputs) =>
       node.hasAttribute('broadcast') && node.int('broadcast') ? legacyAxes(node.int('axis'), inputs) : broadcastAxes(node, inputs),
     quant: spec.quant ?? 'none',
@@ -119,6 +121,7 @@ interface VariadicSpec {
   readonly types: TypeTest;
   readonly quant?: OpRecord['quant'];
   readonly item?: (a: Dim, b: Dim) => Dim;
+  readonly grad?: GradFn;
 }
 
 export function variadic(opType: string, spec: VariadicSpec): OpRecord {
@@ -134,7 +137,7 @@ export function variadic(opType: string, spec: VariadicSpec): OpRecord {
       const value = item && dtype && combine(ctx, dtype, ctx.inputCount, (...items) => items.reduce((a, b) => item(a, b)));
       return [tensorResult(dtype, broadcastInputs(ctx, all), value)];
     },
-    grad: 'none',
+    grad: spec.grad ?? 'none',
     axes: broadcastAxes,
     quant: spec.quant ?? 'none',
     cost: (ctx) => {

@@ -1,5 +1,6 @@
 // Comparison, boolean logic and Where. Followed contents answer 1, 0 or unknown: a comparison of symbols is decided only where it holds for all extents.
 import { broadcastAxes } from './axes-text.js';
+import { whereGrad } from './element-grad.js';
 import { anyNumber, anyType, binary, boolean, requireType, type TypeTest, unary } from './element-record.js';
 import { broadcastInputs, mapValues, sameDtype, tensorResult } from './infer-helpers.js';
 import type { OpRecord } from './op.js';
@@ -52,7 +53,7 @@ const where: OpRecord = {
     const picked = dtype && mapValues(dtype, operands, (c, a, b) => pick(c!, a!, b!));
     return [tensorResult(dtype, shape, picked && partialOf(picked.dtype, picked.dims, picked.items))];
   },
-  grad: 'none',
+  grad: whereGrad,
   axes: broadcastAxes,
   quant: { kind: 'passthrough', data: [1, 2] },
   cost: 'elementwise',

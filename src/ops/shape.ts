@@ -4,6 +4,8 @@ import { equalDims, floorDivDims, mulDims, sizeOf } from '../ir/dim.js';
 import type { Node } from '../ir/graph.js';
 import { type Dim, formatShape, isStatic, type Shape } from '../ir/type.js';
 import { axesText, ignored, letters, outputShape, reshapeAxes, sameAxes } from './axes-text.js';
+import { reshapeGrad } from './element-grad.js';
+import { unbroadcastTo } from './grad-helpers.js';
 import { axesOf, broadcastShapes, mapValues, normalizeAxis, sameAsInput, scalarValue, tensorResult, vectorValue } from './infer-helpers.js';
 import { type Axes, type InferContext, type Inferred, MAX_PARTIAL_ELEMENTS, type OpRecord, type QuantFacts } from './op.js';
 import { sizeOf as countOf, partialOf, shapeItems } from './partial-value.js';
@@ -11,6 +13,7 @@ import { sizeOf as countOf, partialOf, shapeItems } from './partial-value.js';
 const MOVES: QuantFacts = { kind: 'passthrough', data: [0] };
 
 const free = { domain: '', grad: 'none', cost: 'none' } as const;
+const regroups = { domain: '', grad: reshapeGrad, cost: 'none' } as const;
 
 /** A result that holds input 0's elements in the same order under another shape. */
 function regrouped(ctx: InferContext, shape: Shape | null): Inferred[] {
@@ -79,7 +82,7 @@ function remaining(ctx: InferContext, total: Dim, rest: Dim, target: readonly Di
 }
 
 const reshape: OpRecord = {
-  ...free,
+  ...regroups,
   opType: 'Reshape',
   since: 1,
   infer(ctx) {
@@ -92,7 +95,7 @@ const reshape: OpRecord = {
 };
 
 const flatten: OpRecord = {
-  ...free,
+  ...regroups,
   opType: 'Flatten',
   since: 1,
   infer(ctx) {
@@ -108,7 +111,7 @@ const flatten: OpRecord = {
 };
 
 const squeeze: OpRecord = {
-  ...free,
+  ...regroups,
   opType: 'Squeeze',
   since: 1,
   infer(ctx) {
@@ -135,7 +138,7 @@ const squeeze: OpRecord = {
 };
 
 const unsqueeze: OpRecord = {
-  ...free,
+  ...regroups,
   opType: 'Unsqueeze',
   since: 1,
   infer(ctx) {
@@ -160,7 +163,7 @@ const unsqueeze: OpRecord = {
 };
 
 const identity: OpRecord = {
-  ...free,
+  ...regroups,
   opType: 'Identity',
   since: 1,
   infer: sameAsInput(0, { value: true }),
@@ -181,6 +184,7 @@ function expandAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
 
 const expand: OpRecord = {
   ...free,
+  grad: (ctx) => [unbroadcastTo(ctx.b, ctx.outputGrad(), ctx.input(0))],
   opType: 'Expand',
   since: 8,
   infer(ctx) {
