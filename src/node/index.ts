@@ -7,4 +7,6 @@ export { openInput } from './input.js';
 export { lazyNodeEngine } from './lazy-engine.js';
 export { measurePeakMemory } from './memory.js';
 export { metricByName } from './metrics.js';
+export { openPackage } from './package-store.js';
 export { stageBeside } from './staging.js';
+export { wasmEngine } from './wasm-engine.js';

@@ -36,7 +36,6 @@ export function openPackage(source: string, target: string, options: { readonly 
       );
       return { ...input, external };
     },
-    readTargetText: async (path) => (existsSync(inTarget(path)) ? readText(inTarget(path)) : undefined),
     checkTarget: async (path) => {
       if (!options.force) refuseExisting(inTarget(path));
     },

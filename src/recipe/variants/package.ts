@@ -27,8 +27,6 @@ export interface PackageStore {
   files(): Promise<readonly PackageFile[]>;
   readText(path: string): Promise<string>;
   openModel(path: string): Promise<PackageModel>;
-  /** Text of a file of the result, or undefined. */
-  readTargetText(path: string): Promise<string | undefined>;
   /** Throws E_FILE where the result has a file of this name that must not be replaced. */
   checkTarget(path: string): Promise<void>;
   /** Copies a file of the source into the result; does nothing where both are the same. */
