@@ -6,13 +6,25 @@ import { type Dim, formatShape, isStatic, type Shape } from '../ir/type.js';
 import { axesText, ignored, letter, letters, sameAxesBut } from './axes-text.js';
 import { attributeOrInput, constantInput, constantNumbers } from './constant-input.js';
 import { integersOf, normalizeAxis, requireRank, requireRankAtLeast, sameDtype, tensorResult, unifyDims } from './infer-helpers.js';
+import {
+  centerCropPadGrad,
+  concatGrad,
+  depthToSpaceGrad,
+  padGrad,
+  reverseSequenceGrad,
+  spaceToDepthGrad,
+  splitGrad,
+  tileGrad,
+  transposeGrad,
+  triluGrad,
+} from './movement-grad.js';
 import type { Axes, InferContext, Inferred, OpRecord, PartialValue, QuantFacts } from './op.js';
 import { concatItems, type Items, sliceItems, tileItems, transposeItems } from './partial-moves.js';
 import { followed, partialOf, shapeItems } from './partial-value.js';
 
 export const MOVES: QuantFacts = { kind: 'passthrough', data: [0] };
 
-const moved = { domain: '', grad: 'none', cost: 'none', quant: MOVES } as const;
+const moved = { domain: '', cost: 'none', quant: MOVES } as const;
 
 /** Partial value of moved items, in the type of the value they came from. */
 function ofItems(from: PartialValue, items: Items): PartialValue | undefined {
@@ -29,6 +41,7 @@ export function permutation(node: Node, rank: number): number[] {
 const transpose: OpRecord = {
   ...moved,
   opType: 'Transpose',
+  grad: transposeGrad,
   since: 1,
   infer(ctx) {
     const shape = ctx.shape(0);
@@ -60,6 +73,7 @@ function concatAxis(node: Node, rank: number): number {
 const concat: OpRecord = {
   ...moved,
   opType: 'Concat',
+  grad: concatGrad,
   since: 1,
   infer(ctx) {
     const all = Array.from({ length: ctx.inputCount }, (_, i) => i);
@@ -133,6 +147,7 @@ function splitSizes(ctx: InferContext, total: Dim): readonly Dim[] {
 const split: OpRecord = {
   ...moved,
   opType: 'Split',
+  grad: splitGrad,
   since: 1,
   infer(ctx) {
     const dtype = ctx.dtype(0);
@@ -170,6 +185,7 @@ const split: OpRecord = {
 const tile: OpRecord = {
   ...moved,
   opType: 'Tile',
+  grad: tileGrad,
   since: 1,
   infer(ctx) {
     const dtype = ctx.dtype(0);
@@ -258,6 +274,7 @@ function padQuant(node: Node): QuantFacts {
 const pad: OpRecord = {
   ...moved,
   opType: 'Pad',
+  grad: padGrad,
   since: 1,
   infer(ctx) {
     const dtype = ctx.dtype(0);
@@ -283,6 +300,7 @@ const pad: OpRecord = {
 const centerCropPad: OpRecord = {
   ...moved,
   opType: 'CenterCropPad',
+  grad: centerCropPadGrad,
   since: 18,
   infer(ctx) {
     const shape = ctx.shape(0);
@@ -324,6 +342,7 @@ function divided(ctx: InferContext, d: Dim, by: number): Dim {
 const depthToSpace: OpRecord = {
   ...moved,
   opType: 'DepthToSpace',
+  grad: depthToSpaceGrad,
   since: 1,
   infer(ctx) {
     requireRank(ctx, 0, 4);
@@ -339,6 +358,7 @@ const depthToSpace: OpRecord = {
 const spaceToDepth: OpRecord = {
   ...moved,
   opType: 'SpaceToDepth',
+  grad: spaceToDepthGrad,
   since: 1,
   infer(ctx) {
     requireRank(ctx, 0, 4);
@@ -356,6 +376,7 @@ const spaceToDepth: OpRecord = {
 const trilu: OpRecord = {
   ...moved,
   opType: 'Trilu',
+  grad: triluGrad,
   since: 14,
   infer(ctx) {
     requireRankAtLeast(ctx, 0, 2);
@@ -367,6 +388,7 @@ const trilu: OpRecord = {
 const reverseSequence: OpRecord = {
   ...moved,
   opType: 'ReverseSequence',
+  grad: reverseSequenceGrad,
   since: 10,
   infer(ctx) {
     requireRankAtLeast(ctx, 0, 2);

@@ -9,6 +9,7 @@ import { axesOf, normalizeAxis, tensorResult } from './infer-helpers.js';
 import type { Axes, CostContext, InferContext, Inferred, OpRecord, QuantFacts, Work } from './op.js';
 import { REDUCERS, reduceItems } from './partial-moves.js';
 import { partialOf, scalarItem, settle } from './partial-value.js';
+import { REDUCTION_GRADS, topKGrad } from './reduce-grad.js';
 
 const numberOrBool: TypeTest = (d) => d === 'bool' || anyNumber(d);
 
@@ -82,7 +83,7 @@ function reduction(opType: string, quant: QuantFacts = 'none'): OpRecord {
     domain: '',
     since: 1,
     infer: (ctx) => inferReduce(ctx, opType),
-    grad: 'none',
+    grad: REDUCTION_GRADS[opType]!,
     axes: (node, inputs) => reduceAxes(node, inputs[0], opType === 'ReduceSum'),
     quant,
     cost: inputWork,
@@ -132,7 +133,7 @@ const topK: OpRecord = {
     const out = shape.map((d, i) => (i === axis ? k : d));
     return [tensorResult(ctx.dtype(0), out), tensorResult('int64', out)].slice(0, Math.max(1, ctx.outputCount));
   },
-  grad: 'none',
+  grad: topKGrad,
   axes: (node, inputs) => {
     const rank = inputs[0]?.length;
     if (rank === undefined) return 'opaque';

@@ -6,6 +6,7 @@ import { type Dim, formatShape, isStatic, type Shape } from '../ir/type.js';
 import { axesText, ignored, letters, outputShape } from './axes-text.js';
 import { attributeOrInput, constantNumbers } from './constant-input.js';
 import { integersOf, normalizeAxis, tensorResult } from './infer-helpers.js';
+import { sliceGrad } from './movement-grad.js';
 import type { Axes, InferContext, OpRecord, PartialValue } from './op.js';
 import { sliceItems } from './partial-moves.js';
 import { isNonNegative, partialOf, shapeItems } from './partial-value.js';
@@ -169,7 +170,7 @@ export const SLICE_OPS: readonly OpRecord[] = [
       }
       return [tensorResult(dtype, out, slicedValue(ctx.value(0), out, ranges))];
     },
-    grad: 'none',
+    grad: sliceGrad,
     axes: sliceAxes,
     quant: { kind: 'passthrough', data: [0] },
     cost: 'none',
