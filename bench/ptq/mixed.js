@@ -88,12 +88,15 @@ async function layerNames(model) {
     .map((n) => n.name || n.label);
 }
 
-const dropOf = async (trials, exclude) => (await trials.run([quantizeStatic({ exclude })])).drop;
+/** Everything kept is the float model itself, which the pass would refuse. */
+async function dropOf(trials, exclude, layers) {
+  return exclude.length === layers.length ? 0 : (await trials.run([quantizeStatic({ exclude })])).drop;
+}
 
 async function ranked(trials, layers, targets) {
-  const none = await dropOf(trials, []);
+  const none = await dropOf(trials, [], layers);
   const drops = [];
-  for (const layer of layers) drops.push(await dropOf(trials, [layer]));
+  for (const layer of layers) drops.push(await dropOf(trials, [layer], layers));
   const order = layers.map((layer, i) => ({ layer, drop: drops[i] })).sort((a, b) => a.drop - b.drop);
   const path = [none, order[0].drop];
   const results = [];
@@ -101,13 +104,11 @@ async function ranked(trials, layers, targets) {
     let kept = 0;
     while (path[kept] > target) {
       kept++;
-      path[kept] ??=
-        kept === layers.length
-          ? 0
-          : await dropOf(
-              trials,
-              order.slice(0, kept).map((o) => o.layer),
-            );
+      path[kept] ??= await dropOf(
+        trials,
+        order.slice(0, kept).map((o) => o.layer),
+        layers,
+      );
     }
     results.push({ kept, evaluations: 1 + layers.length + Math.max(0, kept - 1) });
   }
@@ -115,7 +116,7 @@ async function ranked(trials, layers, targets) {
 }
 
 async function forward(trials, layers, targets) {
-  let drop = await dropOf(trials, []);
+  let drop = await dropOf(trials, [], layers);
   let evaluations = 1;
   const chosen = [];
   const results = [];
@@ -123,7 +124,7 @@ async function forward(trials, layers, targets) {
     while (drop > target) {
       let best;
       for (const layer of layers.filter((l) => !chosen.includes(l))) {
-        const d = await dropOf(trials, [...chosen, layer]);
+        const d = await dropOf(trials, [...chosen, layer], layers);
         evaluations++;
         if (!best || d < best.drop) best = { layer, drop: d };
       }

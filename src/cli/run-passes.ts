@@ -1,6 +1,7 @@
 // The course of every command that writes a model: open, run the pipeline, show the table, write the report.
 
 import type { Dataset } from '../data/dataset.js';
+import type { Metric } from '../data/metric.js';
 import { usageError } from '../errors.js';
 import type { Model } from '../ir/model.js';
 import { writeFileAtomic } from '../node/files.js';
@@ -9,11 +10,22 @@ import { stageBeside } from '../node/staging.js';
 import type { BoundPass } from '../pass/define.js';
 import type { RunRecord } from '../pass/record.js';
 import { runPipeline } from '../recipe/pipeline.js';
+import type { QuantizePlan } from '../recipe/quantize-plan.js';
 import { renderRun } from './render/run.js';
-import { openCliSession, openData, openMetric, openValidation, outputPath } from './session.js';
+import { type CliSession, openCliSession, openData, openMetric, openValidation, outputPath } from './session.js';
 import type { CommonFlags, DataFlags, WriteFlags } from './shared-options.js';
 
 export type RunFlags = CommonFlags & DataFlags & WriteFlags;
+
+/** What a plan may use. */
+export interface PlanContext {
+  readonly cli: CliSession;
+  readonly model: Model;
+  readonly data: Dataset | undefined;
+  /** Undefined with `--no-verify`. */
+  readonly validation: Dataset | undefined;
+  readonly metric: Metric | undefined;
+}
 
 /** Runs passes on the model at `path` as the flags say. `passesFor` chooses them once the model is known. */
 export async function runWritingCommand(
@@ -21,14 +33,16 @@ export async function runWritingCommand(
   path: string,
   flags: RunFlags,
   passesFor: (model: Model, data: Dataset | undefined) => readonly BoundPass[],
+  /** Chooses other passes by trying them, where the flags ask for it; has everything that verification has. */
+  plan?: (context: PlanContext) => Promise<QuantizePlan | undefined>,
 ): Promise<RunRecord> {
   const cli = openCliSession(flags);
   const target = outputPath(path, flags.output, command, flags.force);
   try {
     const input = await openInput(path);
     const data = flags.data === undefined ? undefined : await openData(cli, flags.data, input, flags);
-    const passes = passesFor(input.model, data);
-    const needing = passes.find((p) => p.needs.data === 'required');
+    const plainPasses = passesFor(input.model, data);
+    const needing = plainPasses.find((p) => p.needs.data === 'required');
     if (needing && !data) {
       throw usageError(`${needing.name} needs calibration data: expected --data SPEC`, {
         hint: 'a hundred real samples are plenty; --data random only tries the machinery out',
@@ -36,15 +50,18 @@ export async function runWritingCommand(
     }
     const validation = flags.verify ? await openValidation(cli, input, flags, data) : undefined;
     for (const note of [...(data?.notes ?? []), ...(validation !== data ? (validation?.notes ?? []) : [])]) cli.say(`note: ${note}`);
+    const metric = validation && (await openMetric(flags.metric, validation));
+    const planned = await plan?.({ cli, model: input.model, data, validation, metric });
     const record = await runPipeline({
       command,
       input,
-      passes,
+      passes: planned?.passes ?? plainPasses,
+      plan: planned?.record,
       engine: cli.engine,
       stage: stageBeside(target),
       data,
       validation,
-      metric: validation && (await openMetric(flags.metric, validation)),
+      metric,
       limit: flags.limit,
       verify: flags.verify,
       details: flags.report !== undefined,

@@ -87,7 +87,7 @@ function wholeNumber(text: string): number {
   return Number(text);
 }
 
-function positiveInteger(text: string): number {
+export function positiveInteger(text: string): number {
   const n = wholeNumber(text);
   if (n < 1) throw new InvalidArgumentError(`expected at least 1, got ${n}`);
   return n;

@@ -1,4 +1,5 @@
 // What one run of Pare did and found: the single source of the terminal table, `--json` and the HTML report. Plain JSON throughout.
+import type { Finding, LayerEvidence } from '../analysis/causes/cause.js';
 import type { OutputDifference } from '../analysis/difference.js';
 import type { LayerComparison } from '../analysis/layers.js';
 import type { TensorStats } from '../analysis/tensor-stats.js';
@@ -105,6 +106,37 @@ export interface LatencyPlan {
   readonly candidates: readonly LatencyCandidate[];
 }
 
+/** How the passes of a run were chosen by trying them. */
+export interface PlanRecord {
+  readonly search?: PrecisionSearch | undefined;
+  readonly latency?: LatencyPlan | undefined;
+  readonly auto?: AutoPlan | undefined;
+}
+
+/** What `--auto` tried: the causes found, and for each fix whether it helped. */
+export interface AutoPlan {
+  readonly metric: string;
+  /** Drop without any fix. */
+  readonly before: number;
+  readonly after: number;
+  readonly tried: readonly { readonly cause: string; readonly flags: string; readonly drop: number; readonly kept: boolean }[];
+}
+
+/** A node that takes longer in the result than in the original. */
+export interface SlowerNode {
+  readonly node: string;
+  readonly op: string;
+  readonly before_ms: number;
+  readonly after_ms: number;
+  readonly reason: string;
+}
+
+/** Where and why a quantized model loses, layer by layer. */
+export interface Explanation {
+  readonly layers: readonly LayerEvidence[];
+  readonly findings: readonly Finding[];
+}
+
 export interface RunRecord {
   readonly tool: { readonly name: 'pare'; readonly version: string };
   readonly command: string;
@@ -122,8 +154,14 @@ export interface RunRecord {
   readonly passes: readonly PassRecord[];
   readonly warnings: readonly Warning[];
   readonly layers: readonly LayerComparison[];
+  /** Layers in detail and named causes of error, where they were asked for. */
+  readonly explanation?: Explanation;
   /** Statistics of the constants before and after, largest first (capped). */
   readonly tensors: { readonly before: readonly TensorStats[]; readonly after: readonly TensorStats[] };
+  /** Where the result is slower than the original: the nodes responsible, worst first. */
+  readonly slower?: readonly SlowerNode[];
+  /** How the passes were chosen, where they were chosen by trying. */
+  readonly plan?: PlanRecord;
   /** Wall time of the whole run in ms. */
   readonly ms: number;
 }

@@ -8,7 +8,7 @@ import type { Metric } from '../data/metric.js';
 import type { Model } from '../ir/model.js';
 import { cloneModel } from '../ir/walk.js';
 import type { Progress, Warning } from '../pass/define.js';
-import type { LatencyPair } from '../pass/record.js';
+import type { Explanation, LatencyPair } from '../pass/record.js';
 import type { Engine, ModelSource, SessionOptions } from '../runtime/engine.js';
 import { timePair } from './latency.js';
 import { qualityOf } from './quality.js';
@@ -56,6 +56,8 @@ export interface ModelComparison {
   readonly latency: LatencyPair | null;
   readonly mode: CompareMode;
   readonly layers?: readonly LayerComparison[];
+  /** Layers in detail and named causes of error. */
+  readonly explanation?: Explanation;
   readonly warnings: readonly Warning[];
 }
 

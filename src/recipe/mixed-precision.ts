@@ -22,8 +22,8 @@ export interface MixedPrecisionOptions {
   readonly pass: Pass;
   /** Options of the pass as the user gave them. */
   readonly options: Readonly<Record<string, unknown>>;
-  /** Largest loss of quality, as `qualityDrop` has it. */
-  readonly maxDrop: number;
+  /** Largest loss of quality, as `qualityDrop` has it; or that as a function of what quantizing everything loses. */
+  readonly maxDrop: number | ((full: number) => number);
   /** Which sets count as smaller where several of one number of layers hold: by bytes of weights or by multiply-accumulates (default). */
   readonly weigh?: 'bytes' | 'macs' | undefined;
   readonly maxTrials?: number | undefined;
@@ -43,15 +43,16 @@ const SENSITIVITY_MIN_MS = 3000;
 
 /** Searches. Throws E_QUALITY with the best found where no set of kept layers holds the target. */
 export async function mixedPrecision(options: MixedPrecisionOptions): Promise<MixedPrecision> {
-  const { trials, mode, maxDrop } = options;
+  const { trials, mode } = options;
   const before = trials.count;
   const passesFor = (names: readonly string[]) => keepingPasses(options, names);
   const start = performance.now();
   const first = await trials.run(passesFor([]));
   const firstMs = performance.now() - start;
+  const maxDrop = typeof options.maxDrop === 'number' ? options.maxDrop : options.maxDrop(first.drop);
   const byKey = new Map<string, Trial>([['', first]]);
   if (first.drop <= maxDrop) {
-    return { passes: passesFor([]), trial: first, search: recordOf(options, [], [], [pointOf([], first)], true, 1, 0) };
+    return { passes: passesFor([]), trial: first, search: recordOf(options, maxDrop, [], [], [pointOf([], first)], true, 1, 0) };
   }
   const { sources, sensitivity } = await sourcesOf(options, first.model, Math.max(SENSITIVITY_MIN_MS, SENSITIVITY_SHARE * firstMs));
   const { layers } = sources;
@@ -80,7 +81,16 @@ export async function mixedPrecision(options: MixedPrecisionOptions): Promise<Mi
     ),
   );
   const kept = result.best.kept.map((i) => layers[i]!);
-  const search = recordOf(options, layers, kept, points, result.met, trials.count - before, sensitivity.samples * sensitivity.ids.length);
+  const search = recordOf(
+    options,
+    maxDrop,
+    layers,
+    kept,
+    points,
+    result.met,
+    trials.count - before,
+    sensitivity.samples * sensitivity.ids.length,
+  );
   if (!result.met) throw notMet(search, maxDrop);
   return { passes: passesFor(kept.map((l) => l.name)), trial: byKey.get(result.best.kept.join()), search };
 
@@ -170,6 +180,7 @@ function pointOf(kept: readonly PrecisionLayer[], trial: Trial): PrecisionSearch
 
 function recordOf(
   options: MixedPrecisionOptions,
+  target: number,
   layers: readonly PrecisionLayer[],
   kept: readonly PrecisionLayer[],
   curve: PrecisionSearch['curve'],
@@ -182,7 +193,7 @@ function recordOf(
     mode: options.mode,
     metric: metric.name,
     before,
-    target: options.maxDrop,
+    target,
     met,
     keptAs: keptAs(options.mode, options.options),
     layers: layers.length,

@@ -13,12 +13,14 @@ import type { Model } from '../ir/model.js';
 import { cloneModel } from '../ir/walk.js';
 import type { BoundPass, Progress, Warning } from '../pass/define.js';
 import { runPasses } from '../pass/manager.js';
-import type { ModelFacts, PassRecord, RunRecord } from '../pass/record.js';
+import type { Explanation, ModelFacts, PassRecord, PlanRecord, RunRecord, SlowerNode } from '../pass/record.js';
 import type { Engine, SessionOptions } from '../runtime/engine.js';
 import { VERSION } from '../util/version.js';
 import { compareTwo } from './compare.js';
+import { explainLayers } from './explain.js';
 import { recipeOf, stampMetadata } from './metadata.js';
 import { type Budget, checkBudget, collapseWarning } from './quality.js';
+import { slowerNodes } from './slower-nodes.js';
 import type { InputModel, Stage, StagedModel } from './staging.js';
 import { checkSupported } from './supported.js';
 import { unmatchedSelections } from './unmatched.js';
@@ -27,6 +29,8 @@ export interface PipelineOptions {
   readonly command: string;
   readonly input: InputModel;
   readonly passes: readonly BoundPass[];
+  /** How the passes were chosen, for the record. */
+  readonly plan?: PlanRecord | undefined;
   readonly engine: Engine;
   readonly stage: Stage;
   /** Calibration data for the passes. */
@@ -109,6 +113,9 @@ export async function runPipeline(options: PipelineOptions): Promise<RunRecord> 
       warnings,
       layers: checked.layers,
       tensors,
+      ...(options.plan ? { plan: options.plan } : {}),
+      ...(checked.slower ? { slower: checked.slower } : {}),
+      ...(checked.explanation ? { explanation: checked.explanation } : {}),
       ms: performance.now() - start,
     };
   } catch (error) {
@@ -120,6 +127,8 @@ export async function runPipeline(options: PipelineOptions): Promise<RunRecord> 
 interface Checked extends Pick<RunRecord, 'quality' | 'outputs' | 'latency'> {
   readonly layers: readonly LayerComparison[];
   readonly warnings: readonly Warning[];
+  readonly slower?: readonly SlowerNode[] | undefined;
+  readonly explanation?: Explanation | undefined;
 }
 
 const NOT_VERIFIED: Checked = {
@@ -160,9 +169,14 @@ async function verify(options: PipelineOptions, model: Model, staged: StagedMode
   if (latency && latency.ratio > NOTICEABLY_SLOWER) {
     warnings.push({
       message: `the result takes ${latency.ratio.toFixed(2)} times as long as the original on ${latency.engine} with this processor`,
-      fix: 'keep it for its size, or try another mode',
+      fix:
+        options.command === 'quantize'
+          ? '--optimize latency quantizes only what gets faster; or keep it for its size'
+          : 'keep it for its size, or try another mode',
     });
   }
+  const slower =
+    latency && latency.ratio > NOTICEABLY_SLOWER ? await slowerNodes(engine, input, { model, source: staged.source }, options) : undefined;
   const layers =
     options.details && compared.mode === 'together'
       ? await compareLayers(engine, withTypes(input.model, options), withTypes(model, options), validation, {
@@ -172,7 +186,25 @@ async function verify(options: PipelineOptions, model: Model, staged: StagedMode
           onProgress: (fraction) => options.onProgress?.({ fraction, label: 'comparing layers' }),
         })
       : [];
-  return { quality: compared.quality, outputs: compared.outputs, latency, layers, warnings };
+  const explanation = layers.length > 0 && options.command === 'quantize' ? await explain(options, model, validation) : undefined;
+  return { quality: compared.quality, outputs: compared.outputs, latency, layers, warnings, slower, explanation };
+}
+
+/** Causes of error. A model that its runtime does not run cut open goes without. */
+async function explain(options: PipelineOptions, model: Model, data: Dataset): Promise<Explanation | undefined> {
+  try {
+    return await explainLayers(options.input.model, model, {
+      engine: options.engine,
+      data,
+      session: options.session,
+      shapes: options.shapes,
+      signal: options.signal,
+      onProgress: (fraction) => options.onProgress?.({ fraction, label: 'looking for causes of error' }),
+    });
+  } catch (error) {
+    if (error instanceof PareError && error.kind !== 'bug' && error.code !== 'E_ABORTED') return undefined;
+    throw error;
+  }
 }
 
 function factsOf(model: Model, options: PipelineOptions): Omit<ModelFacts, 'bytes'> {

@@ -3,6 +3,7 @@ import type { ModelComparison } from '../recipe/compare.js';
 import { formatBytes, formatMs, formatPercent, formatQuality } from '../util/format.js';
 import { escapeHtml } from './escape.js';
 import { card, cardRow, page } from './page.js';
+import { findingsSection } from './plan.js';
 import { layersSection, outputsSection, warningsSection } from './sections.js';
 
 export function renderComparisonReport(c: ModelComparison): string {
@@ -29,6 +30,7 @@ export function renderComparisonReport(c: ModelComparison): string {
     cardRow(cards),
     warningsSection(c.warnings),
     outputsSection(c.outputs),
+    findingsSection(c.explanation),
     layersSection(c.layers ?? []),
   ]);
 }

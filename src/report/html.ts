@@ -3,6 +3,7 @@ import type { ModelFacts, RunRecord } from '../pass/record.js';
 import { formatBytes, formatCount, formatMs, formatNumber, formatQuality, formatSpeed } from '../util/format.js';
 import { escapeHtml } from './escape.js';
 import { card, cardRow, page } from './page.js';
+import { findingsSection, planSection, slowerSection } from './plan.js';
 import { histogramsSection, layersSection, outputsSection, sizeSection, warningsSection } from './sections.js';
 
 /** Renders the whole report. */
@@ -12,7 +13,10 @@ export function renderReport(record: RunRecord): string {
   const about = `Pare ${escapeHtml(record.tool.version)} on ${escapeHtml(record.engine)}, seed ${record.seed}, ${formatMs(record.ms)}`;
   return page(title, record.verified ? about : `${about} · <b class="bad">not verified</b>`, [
     cards(record),
+    slowerSection(record),
     warningsSection(record.warnings),
+    planSection(record.plan),
+    findingsSection(record.explanation),
     sizeSection(record.tensors.after.length > 0 ? record.tensors.after : record.tensors.before, (record.output ?? record.input).bytes),
     outputsSection(record.outputs),
     layersSection(record.layers),

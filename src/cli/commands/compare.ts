@@ -5,7 +5,9 @@ import { inferShapes } from '../../analysis/shapes.js';
 import { defaultMetric } from '../../data/metrics.js';
 import { writeFileAtomic } from '../../node/files.js';
 import { openInput } from '../../node/input.js';
+import type { Explanation } from '../../pass/record.js';
 import { compareTwo } from '../../recipe/compare.js';
+import { explainLayers } from '../../recipe/explain.js';
 import { renderComparison } from '../render/comparison.js';
 import { openCliSession, openData, openMetric, openValidation } from '../session.js';
 import { addCommonFlags, addDataFlags, type CommonFlags, type DataFlags } from '../shared-options.js';
@@ -39,15 +41,23 @@ export function addCompareCommand(program: Command): void {
         onProgress: (p) => cli.progress.update(p),
       });
       let layers: LayerComparison[] | undefined;
+      let explanation: Explanation | undefined;
       if (flags.perLayer) {
         inferShapes(a.model, { inputShapes: flags.shape });
         layers = await compareLayers(cli.engine, a.model, b.model, data, {
           session: cli.session,
           onProgress: (fraction) => cli.progress.update({ fraction, label: 'comparing layers' }),
         });
+        explanation = await explainLayers(a.model, b.model, {
+          engine: cli.engine,
+          data,
+          session: cli.session,
+          shapes: flags.shape,
+          onProgress: (fraction) => cli.progress.update({ fraction, label: 'looking for causes of error' }),
+        });
       }
       cli.progress.stop();
-      const full = { ...result, ...(layers ? { layers } : {}) };
+      const full = { ...result, ...(layers ? { layers } : {}), ...(explanation ? { explanation } : {}) };
       cli.say(renderComparison(full));
       if (flags.report !== undefined) {
         const { renderComparisonReport } = await import('../../report/comparison.js');

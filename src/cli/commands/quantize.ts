@@ -8,8 +8,8 @@ import { toFp16 } from '../../passes/precision/fp16.js';
 import { quantizeDynamic } from '../../passes/quantize/dynamic.js';
 import { quantizeStatic } from '../../passes/quantize/static.js';
 import { quantizeWeights } from '../../passes/quantize/weights.js';
-import { type RunFlags, runWritingCommand } from '../run-passes.js';
-import { addCommonFlags, addDataFlags, addWriteFlags } from '../shared-options.js';
+import { type PlanContext, type RunFlags, runWritingCommand } from '../run-passes.js';
+import { addCommonFlags, addDataFlags, addWriteFlags, positiveInteger } from '../shared-options.js';
 import { addZodFlags, foreignFlags, pickOptions } from '../zod-flags.js';
 
 const MODES = {
@@ -22,6 +22,14 @@ const MODES = {
 
 type Mode = keyof typeof MODES;
 
+type QuantizeFlags = RunFlags & {
+  readonly mode?: Mode;
+  readonly optimize?: 'latency' | 'size' | 'quality';
+  readonly auto?: boolean;
+  readonly maxTrials?: number;
+  readonly weigh?: 'bytes' | 'macs';
+};
+
 export function addQuantizeCommand(program: Command): void {
   const command = program
     .command('quantize <model>')
@@ -33,6 +41,20 @@ export function addQuantizeCommand(program: Command): void {
       ).choices(Object.keys(MODES)),
     );
   addWriteFlags(addDataFlags(addCommonFlags(command)));
+  command
+    .addOption(
+      new Option(
+        '--optimize <goal>',
+        '[static, dynamic, weights] latency: integers only where they are faster, by the clock; size: everything in 8 bits; quality: sensitive layers stay float',
+      ).choices(['latency', 'size', 'quality']),
+    )
+    .option('--auto', '[static, dynamic, weights] look for causes of error, try the options that mend them, keep what helps')
+    .addOption(new Option('--max-trials <n>', 'trials of settings that --max-drop may take').argParser(positiveInteger).default(24))
+    .addOption(
+      new Option('--weigh <what>', 'kept layers count by their bytes or their multiply-accumulates')
+        .choices(['bytes', 'macs'])
+        .default('macs'),
+    );
   const schemas = Object.fromEntries(Object.entries(MODES).map(([mode, pass]) => [mode, pass.definition.options as z.ZodObject]));
   addZodFlags(command, schemas);
   command.addHelpText(
@@ -42,18 +64,46 @@ Without --mode: static where --data is given, else dynamic.
 
 Examples:
   pare quantize model.onnx -o model.int8.onnx --data calib.npz --report report.html
+  pare quantize model.onnx --data calib.npz --max-drop 0.5%     (keeps the fewest layers float that hold it)
+  pare quantize model.onnx --data calib.npz --optimize latency --threads 1
   pare quantize model.onnx --mode dynamic
   pare quantize model.onnx --mode weights --bits 4 --block 32
   pare quantize model.onnx --mode fp16 --data test.npz --metric top1 --max-drop 0.5%`,
   );
-  command.action(async (model: string, flags: RunFlags & { mode?: Mode }) => {
+  command.action(async (model: string, flags: QuantizeFlags) => {
     const mode = flags.mode ?? (flags.data === undefined ? 'dynamic' : 'static');
     const foreign = foreignFlags(command, MODES[mode].definition.options, schemas);
     if (foreign.length > 0) {
       const list = foreign.map((f) => `${f.flag} (${f.modes.join(', ')})`).join(', ');
       throw usageError(`mode ${mode} has no ${list}`, { hint: 'leave it out, or choose the mode with --mode' });
     }
-    await runWritingCommand('quantize', model, flags, () => [bind(MODES[mode], command)]);
+    const searchable = mode === 'static' || mode === 'dynamic' || mode === 'weights';
+    const asked = flags.optimize !== undefined || flags.auto === true;
+    if (asked && !searchable)
+      throw usageError(`mode ${mode} has no --optimize and no --auto`, { hint: 'choose static, dynamic or weights' });
+    const plan = async (context: PlanContext) => {
+      if (!searchable || !(asked || (flags.maxDrop !== undefined && context.validation))) return undefined;
+      const { planQuantization } = await import('../../recipe/quantize-plan.js');
+      const { cli, ...rest } = context;
+      const { limit, batch, shape: shapes, seed, optimize, auto, maxDrop, maxTrials, weigh } = flags;
+      const options = pickOptions(command, MODES[mode].definition.options);
+      const wanted = { optimize, auto, maxDrop, maxTrials, weigh };
+      return planQuantization({
+        ...rest,
+        ...wanted,
+        engine: cli.engine,
+        mode,
+        pass: MODES[mode] as unknown as Pass,
+        options,
+        limit,
+        batch,
+        shapes,
+        seed,
+        session: cli.session,
+        onProgress: (p) => cli.progress.update(p),
+      });
+    };
+    await runWritingCommand('quantize', model, flags, () => [bind(MODES[mode], command)], plan);
   });
 }
 

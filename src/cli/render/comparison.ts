@@ -1,6 +1,7 @@
 // What `pare compare` prints: quality, speed and size, then outputs, then layers worst first.
 import type { ModelComparison } from '../../recipe/compare.js';
 import { formatBytes, formatMs, formatNumber, formatPercent, formatQuality, formatRatio, formatSpeed } from '../../util/format.js';
+import { renderExplanation } from './explanation.js';
 import { renderTable } from './table.js';
 
 /** Layers shown; all of them are in `--json` and the report. */
@@ -66,6 +67,7 @@ export function renderComparison(c: ModelComparison): string {
       ),
     );
   }
+  if (c.explanation) parts.push(...renderExplanation(c.explanation));
   for (const w of c.warnings) parts.push(`warning: ${w.message}${w.fix ? `\n  fix: ${w.fix}` : ''}`);
   return parts.join('\n\n');
 }

@@ -1,6 +1,8 @@
 // The table that every model-writing command ends with: before, after, change; then what was skipped and what to look out for.
 import type { PassRecord, RunRecord } from '../../pass/record.js';
 import { formatBytes, formatCount, formatMs, formatNumber, formatQuality, formatRatio, formatSpeed } from '../../util/format.js';
+import { renderFindings } from './explanation.js';
+import { renderPlan, renderSlower } from './plan.js';
 import { renderTable } from './table.js';
 
 /** Skipped nodes listed by name before the rest is only counted. */
@@ -35,11 +37,14 @@ export function renderRun(record: RunRecord): string {
     rows.push([`output ${o.name}: cosine, max error`, '', `${formatNumber(o.cosine, 6)}, ${formatNumber(o.maxAbs)}`, '']);
   if (!record.verified) rows.push(['quality', 'not verified', 'not verified', '']);
   const parts = [
+    ...renderSlower(record),
     renderTable(
       [{ title: '' }, { title: 'before', align: 'right' }, { title: 'after', align: 'right' }, { title: 'change', align: 'right' }],
       rows,
     ),
   ];
+  if (record.plan) parts.push(...renderPlan(record.plan));
+  if (record.explanation && record.explanation.findings.length > 0) parts.push(renderFindings(record.explanation.findings));
   for (const pass of record.passes) parts.push(...renderSkipped(pass));
   for (const w of record.warnings) parts.push(`warning: ${w.message}${w.node ? ` (${w.node})` : ''}${w.fix ? `\n  fix: ${w.fix}` : ''}`);
   if (output?.path) parts.push(`wrote ${output.path}`);

@@ -1,0 +1,239 @@
+// Where a quantized model loses, layer by layer, and why: the error that reaches each layer, the error that leaves it, its own contribution (the
+// layer alone, fed what the original's layer was fed), how its weight and its input are rounded, and the causes that these figures show.
+// One session of the original and one of the quantized model cut open at every layer's input; with integer layers a third without fusions.
+
+import type { InputEvidence, LayerEvidence, WeightEvidence } from '../analysis/causes/cause.js';
+import { findCauses } from '../analysis/causes/causes.js';
+import { DifferenceAccumulator } from '../analysis/difference.js';
+import type { Dataset } from '../data/dataset.js';
+import { PareError } from '../errors.js';
+import type { Value } from '../ir/graph.js';
+import { type Model, tensorTypeOf } from '../ir/model.js';
+import type { Tensor } from '../ir/tensor.js';
+import type { Explanation } from '../pass/record.js';
+import { quantFactsOf } from '../quant/annotate.js';
+import { effectiveWeights, type MatchedLayer, matchLayers } from '../quant/matched-layers.js';
+import { channelSpread } from '../quant/weights.js';
+import { cutToSize } from '../runtime/batches.js';
+import type { Engine, SessionOptions } from '../runtime/engine.js';
+import { openSession } from '../runtime/session.js';
+import { cutOpen, type OpenedLayer } from './explain-cut.js';
+import { ChannelPeaks } from './explain-peaks.js';
+import { withTypes } from './trials.js';
+
+export interface ExplainOptions {
+  readonly engine: Engine;
+  readonly data: Dataset;
+  readonly samples?: number;
+  readonly session?: SessionOptions | undefined;
+  readonly shapes?: Readonly<Record<string, readonly number[]>> | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((fraction: number) => void) | undefined;
+}
+
+const SAMPLES = 8;
+/** Layers looked at in one go: bounds the inner values that are held at once. */
+const LAYERS_PER_RUN = 32;
+const FAR = 1000;
+
+/** Explains `b` against the float model `a` it was made from. */
+export async function explainLayers(a: Model, b: Model, options: ExplainOptions): Promise<Explanation> {
+  const float = withTypes(a, options.shapes);
+  const quantized = withTypes(b, options.shapes);
+  const matched = matchLayers(float, quantized);
+  const weights = await effectiveWeights(options.engine, quantized, matched);
+  const layers: LayerEvidence[] = [];
+  for (let start = 0; start < matched.length; start += LAYERS_PER_RUN) {
+    const part = matched.slice(start, start + LAYERS_PER_RUN);
+    layers.push(...(await measure(float, quantized, part, weights, options)));
+    options.onProgress?.(Math.min(1, (start + part.length) / matched.length));
+  }
+  return { layers, findings: findCauses(layers) };
+}
+
+interface Measured {
+  readonly inAt: DifferenceAccumulator;
+  readonly out: DifferenceAccumulator;
+  readonly own: DifferenceAccumulator;
+  readonly exact: DifferenceAccumulator;
+  readonly rounding: DifferenceAccumulator;
+  readonly peaks: ChannelPeaks;
+  outputPeak: number;
+}
+
+async function measure(
+  a: Model,
+  b: Model,
+  layers: readonly MatchedLayer[],
+  weights: ReadonlyMap<MatchedLayer, Float32Array>,
+  options: ExplainOptions,
+): Promise<LayerEvidence[]> {
+  const { engine, session } = options;
+  const { model: open, opened } = cutOpen(b, layers);
+  const measured = new Map(layers.map((l) => [l, newMeasured(l)]));
+  const inputs = [...new Set(opened.map((o) => o.input))];
+  const outputs = opened.map((o) => o.output);
+  // The first layer's input is often the model's own, which needs no exposing.
+  const inner = (model: Model, names: readonly string[]) => [...new Set(names)].filter((n) => model.graph.ownValue(n)?.producer);
+  const first = await openSession(engine, a, { ...session, outputs: inner(a, [...inputs, ...outputs]) });
+  const whole = await openSession(engine, b, { ...session, outputs: inner(b, [...inputs, ...outputs]) });
+  const rounded = opened.flatMap((o) => (o.rounded ? [o.rounded] : []));
+  const cut = await openSession(engine, open, { ...session, outputs: [...new Set([...outputs, ...rounded])] });
+  const integer = layers.some((l) => !l.float && l.dataQuantized);
+  const exact = integer
+    ? await openSession(engine, open, { ...session, optimization: 'disabled', outputs: [...new Set(outputs)] }).catch(refused)
+    : null;
+  try {
+    for await (const batch of options.data.batches({ batchSize: 1, limit: options.samples ?? SAMPLES })) {
+      options.signal?.throwIfAborted();
+      const x = { ...batch.inputs, ...cutToSize(await first.run(batch.inputs), batch, options.data.fixedBatch) };
+      const y = await whole.run(batch.inputs);
+      const feeds: Record<string, Tensor> = { ...batch.inputs };
+      for (const o of opened) feeds[o.feed] = x[o.input]!;
+      const z = await cut.run(feeds);
+      const w = exact && (await exact.run(feeds));
+      for (const o of opened) add(measured.get(o.layer)!, o, x, y, z, w);
+    }
+  } finally {
+    for (const s of [first, whole, cut, exact]) await s?.release();
+  }
+  return layers.map((l) =>
+    evidenceOf(
+      l,
+      opened.find((o) => o.layer === l),
+      measured.get(l)!,
+      weights.get(l),
+      b,
+    ),
+  );
+}
+
+/** Not every runtime runs every operator without its fusions. */
+function refused(error: unknown): null {
+  if (error instanceof PareError && error.code === 'E_RUNTIME') return null;
+  throw error;
+}
+
+function newMeasured(layer: MatchedLayer): Measured {
+  const accumulator = () => new DifferenceAccumulator(layer.a.label);
+  return {
+    inAt: accumulator(),
+    out: accumulator(),
+    own: accumulator(),
+    exact: accumulator(),
+    rounding: accumulator(),
+    peaks: new ChannelPeaks(layer.a.opType === 'MatMul' || layer.a.opType === 'Gemm' ? -1 : 1),
+    outputPeak: 0,
+  };
+}
+
+type Values = Readonly<Record<string, Tensor>>;
+
+function add(m: Measured, o: OpenedLayer, x: Values, y: Values, z: Values, w: Values | null): void {
+  const input = x[o.input]!;
+  const result = x[o.output];
+  if (y[o.input]) m.inAt.add(input, y[o.input]!);
+  if (result && y[o.output]) m.out.add(result, y[o.output]!);
+  if (result && z[o.output]) m.own.add(result, z[o.output]!);
+  if (result && w?.[o.output]) m.exact.add(result, w[o.output]!);
+  if (o.rounded && z[o.rounded]) m.rounding.add(input, z[o.rounded]!);
+  m.peaks.add(input);
+  if (result) for (const v of result.floats()) if (Math.abs(v) > m.outputPeak) m.outputPeak = Math.abs(v);
+}
+
+function evidenceOf(l: MatchedLayer, o: OpenedLayer | undefined, m: Measured, weight: Float32Array | undefined, b: Model): LayerEvidence {
+  const sqnr = (d: DifferenceAccumulator) => {
+    const r = d.result();
+    return r.sqnr === FAR && r.meanAbs === 0 && r.maxAbs === 0 ? FAR : r.sqnr;
+  };
+  const out = m.out.result();
+  return {
+    node: l.a.label,
+    op: l.a.op,
+    output: l.a.output().name,
+    kind: kindOf(l),
+    errorIn: o ? sqnr(m.inAt) : null,
+    errorOut: o ? out.sqnr : null,
+    own: o ? sqnr(m.own) : null,
+    ownExact: o && m.exact.result().maxAbs + m.own.result().maxAbs > 0 && kindOf(l) === 'integer' ? sqnr(m.exact) : null,
+    weight: weightEvidence(l, weight),
+    input: o ? inputEvidence(o, m) : null,
+    nonFinite: out.nonFinite,
+    outputPeak: m.outputPeak,
+    split: splitOf(l, b),
+  };
+}
+
+function kindOf(l: MatchedLayer): LayerEvidence['kind'] {
+  if (!l.b) return 'float';
+  if (tensorTypeOf(l.b.outputs[0])?.dtype === 'float16') return 'half';
+  if (l.float) return 'float';
+  return l.dataQuantized ? 'integer' : 'stored';
+}
+
+function weightEvidence(l: MatchedLayer, found: Float32Array | undefined): WeightEvidence {
+  const tensor = l.weight.initializer!;
+  const facts = quantFactsOf(l.a);
+  const axis = facts !== 'none' && facts.kind === 'compute' ? facts.channelAxis(l.a, tensor.rank) : null;
+  const operand = l.b?.input(l.b.opType === l.a.opType ? l.weightIndex : 1);
+  const scale = operand?.producer?.opType === 'DequantizeLinear' ? operand.producer.input(1)?.initializer : undefined;
+  const perTensor = scale !== undefined && scale !== null && scale.size === 1 && tensor.size > 1;
+  const floats = tensor.dtype === 'float' ? tensor.floats() : null;
+  const spread = floats && axis !== null && tensor.rank > 1 ? channelSpread(tensor, axis) : 1;
+  return {
+    name: l.weight.name,
+    sqnr: floats && found && !l.float ? sqnrOf(floats, found) : null,
+    perTensor,
+    spread,
+    largest: floats && axis !== null && tensor.rank > 1 ? largestChannel(floats, tensor.dims, axis) : 0,
+    depthwise: l.a.opType === 'Conv' && l.a.int('group', 1) > 1 && tensor.dims[1] === 1,
+  };
+}
+
+function largestChannel(data: Float32Array, dims: readonly number[], axis: number): number {
+  const at = axis < 0 ? axis + dims.length : axis;
+  const inner = dims.slice(at + 1).reduce((p, d) => p * d, 1);
+  const count = dims[at]!;
+  let best = 0;
+  let peak = -1;
+  for (let i = 0; i < data.length; i++) {
+    if (Math.abs(data[i]!) <= peak) continue;
+    peak = Math.abs(data[i]!);
+    best = Math.floor(i / inner) % count;
+  }
+  return best;
+}
+
+function sqnrOf(a: Float32Array, b: Float32Array): number {
+  let signal = 0;
+  let noise = 0;
+  for (let i = 0; i < a.length; i++) {
+    signal += a[i]! * a[i]!;
+    noise += (a[i]! - b[i]!) ** 2;
+  }
+  return noise === 0 ? FAR : signal === 0 ? -FAR : 10 * Math.log10(signal / noise);
+}
+
+function inputEvidence(o: OpenedLayer, m: Measured): InputEvidence {
+  const peaks = m.peaks.result();
+  return { name: o.input, sqnr: o.rounded ? m.rounding.result().sqnr : null, range: o.range, ...peaks };
+}
+
+/** Integer or packed constants made of a weight that several nodes of the original read. */
+function splitOf(l: MatchedLayer, b: Model): LayerEvidence['split'] {
+  if (l.weight.users.length < 2) return null;
+  const copies: Value[] = [];
+  const size = l.weight.initializer!.size;
+  for (const v of b.graph.initializers) {
+    const bytes = v.initializer!.byteLength;
+    if (v.name.startsWith(`${l.weight.name}_`) && bytes * 8 >= size && v.initializer!.rank >= 2) copies.push(v);
+  }
+  const large = copies.filter((v) => v.initializer!.size >= size / 4);
+  if (large.length < 2) return null;
+  return {
+    weight: l.weight.name,
+    names: large.map((v) => v.name),
+    bytes: large.reduce((sum, v) => sum + v.initializer!.byteLength, 0),
+    bytesBefore: l.weight.initializer!.byteLength,
+  };
+}
