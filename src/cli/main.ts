@@ -14,6 +14,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(program: Command) => void
   quantize: async () => (await import('./commands/quantize.js')).addQuantizeCommand,
   compare: async () => (await import('./commands/compare.js')).addCompareCommand,
   variants: async () => (await import('./commands/variants.js')).addVariantsCommand,
+  new: async () => (await import('./commands/new.js')).addNewCommand,
 };
 
 /** The program with the command named `name`, or with all where there is none of that name. */

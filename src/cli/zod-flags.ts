@@ -13,9 +13,9 @@ interface FieldSchema {
 
 /**
  * Adds a flag for every field of the schemas; field `maxFoldBytes` becomes `--max-fold-bytes`. Where several schemas (modes of one command, by
- * name) share a field they share the flag, and the help says which modes take it.
+ * name) share a field they share the flag, and the help says which modes take it. `kind` is what the help calls a mode.
  */
-export function addZodFlags(command: Command, schemas: Readonly<Record<string, z.ZodObject>>): void {
+export function addZodFlags(command: Command, schemas: Readonly<Record<string, z.ZodObject>>, kind = 'mode'): void {
   const fields = new Map<string, { readonly field: FieldSchema; readonly modes: string[]; readonly all: FieldSchema[] }>();
   for (const [mode, schema] of Object.entries(schemas)) {
     const json = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as { properties?: Record<string, FieldSchema> };
@@ -29,17 +29,21 @@ export function addZodFlags(command: Command, schemas: Readonly<Record<string, z
   const several = Object.keys(schemas).length > 1;
   for (const [name, { field, modes, all }] of fields) {
     const prefix = several && modes.length < Object.keys(schemas).length ? `[${modes.join(', ')}] ` : '';
-    for (const option of flagsOf(name, field, all, prefix)) {
+    for (const option of flagsOf(name, field, all, prefix, kind)) {
       if (!command.options.some((o) => o.long === option.long)) command.addOption(option);
     }
   }
 }
 
-function flagsOf(name: string, field: FieldSchema, all: readonly FieldSchema[], prefix: string): Option[] {
+function flagsOf(name: string, field: FieldSchema, all: readonly FieldSchema[], prefix: string, modeKind: string): Option[] {
   const flag = kebab(name);
   const defaults = new Set(all.map((f) => JSON.stringify(f.default)));
   const fallback =
-    defaults.size > 1 ? ' (default depends on the mode)' : isPlain(field.default) ? ` (default ${JSON.stringify(field.default)})` : '';
+    defaults.size > 1
+      ? ` (default depends on the ${modeKind})`
+      : isPlain(field.default)
+        ? ` (default ${JSON.stringify(field.default)})`
+        : '';
   const about = `${prefix}${field.description ?? ''}`;
   const kind = field.anyOf?.find((f) => f.type !== 'null') ?? field;
   if (kind.type === 'boolean') {

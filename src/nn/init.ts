@@ -38,19 +38,40 @@ export function uniform(limit: number): Initializer {
   return (dims, _, rng) => draw(dims, () => (2 * rng.uniform() - 1) * limit);
 }
 
+/** Standard normal deviates by Box and Muller's method, both of each pair: millions are drawn. */
+function normals(rng: Rng): () => number {
+  let spare: number | undefined;
+  return () => {
+    if (spare !== undefined) {
+      const z = spare;
+      spare = undefined;
+      return z;
+    }
+    const radius = Math.sqrt(-2 * Math.log(1 - rng.uniform()));
+    const angle = 2 * Math.PI * rng.uniform();
+    spare = radius * Math.sin(angle);
+    return radius * Math.cos(angle);
+  };
+}
+
 export function normal(std: number): Initializer {
-  return (dims, _, rng) => draw(dims, () => rng.normal() * std);
+  return (dims, _, rng) => {
+    const next = normals(rng);
+    return draw(dims, () => next() * std);
+  };
 }
 
 /** Normal with values beyond two deviations drawn again; `std` is that of the normal before cutting, as in BERT (the result's is 0.88 of it). */
 export function truncatedNormal(std: number): Initializer {
-  return (dims, _, rng) =>
-    draw(dims, () => {
+  return (dims, _, rng) => {
+    const next = normals(rng);
+    return draw(dims, () => {
       for (;;) {
-        const z = rng.normal();
+        const z = next();
         if (Math.abs(z) <= 2) return z * std;
       }
     });
+  };
 }
 
 function scaled(std: number, distribution: 'normal' | 'uniform'): Initializer {

@@ -150,12 +150,12 @@ export const mobilenet = definePreset({
     classes: field.classes(1000),
     channels: field.channels(3),
     size: field.size(224),
-    version: z.enum(['v2', 'v3-small', 'v3-large']).default('v2').describe('V3 has squeeze-and-excitation and hard-swish'),
+    variant: z.enum(['v2', 'v3-small', 'v3-large']).default('v2').describe('V3 has squeeze-and-excitation and hard-swish'),
     width: z.number().positive().max(4).default(1).describe('factor of all channels'),
     dropout: field.dropout(0.2),
   }),
-  build(scope, { classes, channels, size, version, width, dropout: rate }) {
-    const layout: Layout = LAYOUTS[version];
+  build(scope, { classes, channels, size, variant, width, dropout: rate }) {
+    const layout: Layout = LAYOUTS[variant];
     const image = scope.input('image', 'float', ['batch', channels, size, size]);
     let h = globalAveragePool(scope, features(scope, image, layout, width, size <= SMALL));
     if (layout.dense > 0) {
