@@ -6,6 +6,7 @@ import { type Dim, formatShape, isStatic, type Shape } from '../ir/type.js';
 import { axesText, letters } from './axes-text.js';
 import { constantTensor } from './constant-input.js';
 import { anyNumber, floating, requireType } from './element-record.js';
+import { noFlow } from './grad-helpers.js';
 import { requireRank, sameDtype, shapeFromInput, tensorResult } from './infer-helpers.js';
 import { type InferContext, type Inferred, MAX_PARTIAL_ELEMENTS, type OpRecord, type PartialValue } from './op.js';
 import { addItems, isNonNegative, mulItems, partialOf, scalarItem, settle, sizeOf } from './partial-value.js';
@@ -87,6 +88,7 @@ function declaredType(ctx: InferContext, fallback: DType | undefined): DType | u
 
 const eyeLike: OpRecord = {
   ...made,
+  grad: noFlow,
   opType: 'EyeLike',
   since: 9,
   infer(ctx) {
@@ -97,7 +99,7 @@ const eyeLike: OpRecord = {
 
 /** Random numbers; each call answers others, whatever the seed. */
 function random(opType: string, since: number, infer: (ctx: InferContext) => Inferred[], axes: OpRecord['axes'] = 'opaque'): OpRecord {
-  return { ...made, opType, since, infer, axes, cost: 'elementwise', nondeterministic: true };
+  return { ...made, grad: noFlow, opType, since, infer, axes, cost: 'elementwise', nondeterministic: true };
 }
 
 function ofShapeAttribute(ctx: InferContext): Inferred[] {

@@ -6,6 +6,7 @@ import { type Dim, formatShape, type Shape } from '../ir/type.js';
 import { axesText, ignored, letter, letters, sameAxesBut } from './axes-text.js';
 import { constantInput } from './constant-input.js';
 import { anyNumber, boolean, integer, requireType } from './element-record.js';
+import { gatherElementsGrad, gatherGrad, gatherNDGrad, oneHotGrad, scatterElementsGrad, scatterNDGrad } from './indexing-grad.js';
 import { normalizeAxis, requireRank, requireRankAtLeast, sameDtype, tensorResult, unifyDims } from './infer-helpers.js';
 import type { Axes, InferContext, OpRecord, PartialValue, QuantFacts } from './op.js';
 import { fillItems, gatherItems, gatherTuples, type Items, scatterElements, scatterTuples } from './partial-moves.js';
@@ -35,6 +36,7 @@ function checkIndices(ctx: InferContext, extent: Dim): void {
 const gather: OpRecord = {
   ...picked,
   opType: 'Gather',
+  grad: gatherGrad,
   since: 1,
   infer(ctx) {
     requireType(ctx, 1, integer);
@@ -77,6 +79,7 @@ function elementAxes(node: Node, inputs: readonly (Shape | null)[]): Axes {
 const gatherElements: OpRecord = {
   ...picked,
   opType: 'GatherElements',
+  grad: gatherElementsGrad,
   since: 11,
   infer(ctx) {
     requireType(ctx, 1, integer);
@@ -111,6 +114,7 @@ function itemAt(data: Items, coordinates: readonly number[], axis: number, k: nu
 const gatherND: OpRecord = {
   ...picked,
   opType: 'GatherND',
+  grad: gatherNDGrad,
   since: 11,
   infer(ctx) {
     const dtype = ctx.dtype(0);
@@ -149,6 +153,7 @@ function scatterByAxis(opType: string, since: number): OpRecord {
     ...picked,
     opType,
     since,
+    grad: scatterElementsGrad,
     infer(ctx) {
       requireType(ctx, 1, integer);
       const dtype = sameDtype(ctx, [0, 2]);
@@ -173,6 +178,7 @@ function scatterByAxis(opType: string, since: number): OpRecord {
 const scatterND: OpRecord = {
   ...picked,
   opType: 'ScatterND',
+  grad: scatterNDGrad,
   since: 11,
   infer(ctx) {
     const dtype = sameDtype(ctx, [0, 2]);
@@ -230,6 +236,7 @@ const tensorScatter: OpRecord = {
 const oneHot: OpRecord = {
   ...picked,
   opType: 'OneHot',
+  grad: oneHotGrad,
   since: 9,
   infer(ctx) {
     requireType(ctx, 0, anyNumber);

@@ -3,6 +3,7 @@ import { type Dim, formatShape, type Shape } from '../ir/type.js';
 import { axesText, letters } from './axes-text.js';
 import { floating, integer, requireType } from './element-record.js';
 import { requireRank, requireRankAtLeast, tensorResult, unifyDims } from './infer-helpers.js';
+import { nllLossGrad, softmaxLossGrad } from './loss-grad.js';
 import type { InferContext, OpRecord } from './op.js';
 
 /** Shape of the loss: the labels' with `reduction` none, else a scalar. */
@@ -35,7 +36,7 @@ const lossAxes: OpRecord['axes'] = (node, inputs) => {
   return axesText([scores, labels, ...(node.input(2) ? [['.']] : [])], [labels, ...(node.outputs.length > 1 ? [scores] : [])]);
 };
 
-const loss = { domain: '', since: 12, grad: 'none', axes: lossAxes, quant: 'none' } as const;
+const loss = { domain: '', since: 12, axes: lossAxes, quant: 'none' } as const;
 
 /** `perElement` operations for each score. */
 const workPerScore =
@@ -46,12 +47,14 @@ export const LOSS_OPS: readonly OpRecord[] = [
   {
     ...loss,
     opType: 'NegativeLogLikelihoodLoss',
+    grad: nllLossGrad,
     infer: (ctx) => [tensorResult(ctx.dtype(0), lossShape(ctx))],
     cost: workPerScore(1),
   },
   {
     ...loss,
     opType: 'SoftmaxCrossEntropyLoss',
+    grad: softmaxLossGrad,
     infer: (ctx) =>
       [tensorResult(ctx.dtype(0), lossShape(ctx)), tensorResult(ctx.dtype(0), ctx.shape(0))].slice(0, Math.max(1, ctx.outputCount)),
     cost: workPerScore(4),
