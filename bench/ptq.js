@@ -3,8 +3,10 @@ import { existsSync } from 'node:fs';
 import { finish } from './lib/bars.js';
 import { DATA } from './lib/pare.js';
 import { variantBars } from './ptq/variants.js';
+import { weightBars } from './ptq/weights.js';
 
 if (existsSync(DATA)) {
+  weightBars();
   await variantBars();
 } else console.log(`skipped: no folder ${DATA} (set PARE_DATA)`);
 finish();
