@@ -17,13 +17,15 @@ import { cutToSize } from '../runtime/batches.js';
 import type { Engine, Session, SessionOptions } from '../runtime/engine.js';
 import { openSession } from '../runtime/session.js';
 
-/** A change of one value of the main graph. */
+/** A change of values of the main graph, switched on together. */
 export interface Perturbation {
   readonly id: string;
-  /** Name of the value that is changed. */
-  readonly value: string;
-  /** Builds the changed value in front of its first reader. `value` is the value in a copy of the model. */
-  apply(b: Builder, value: Value): Value;
+  readonly changes: readonly {
+    /** Name of the value that is changed. */
+    readonly value: string;
+    /** Builds the changed value in front of its first reader. `value` is the value in a copy of the model. */
+    apply(b: Builder, value: Value): Value;
+  }[];
 }
 
 export interface SensitivityOptions {
@@ -92,13 +94,14 @@ function switchModel(model: Model, perturbations: readonly Perturbation[]): Mode
   const copy = cloneModel(model);
   const { graph } = copy;
   const on = graph.addInput(SWITCH, { kind: 'tensor', dtype: 'int64', shape: [1] });
-  perturbations.forEach(({ value: name, apply }, index) => {
+  const all = perturbations.flatMap(({ changes }, index) => changes.map((change, k) => ({ ...change, index, k })));
+  for (const { value: name, apply, index, k } of all) {
     const value = graph.ownValue(name);
-    if (!value) return;
+    if (!value) continue;
     const uses = [...value.uses];
     const producer = value.producer;
     const before = producer ? graph.nodes[graph.nodes.indexOf(producer) + 1] : graph.nodes[0];
-    const b = new Builder(graph, { before: before ?? null, prefix: `switch${index}_` });
+    const b = new Builder(graph, { before: before ?? null, prefix: `switch${index}_${k}_` });
     const active = b.op('Equal', [on, b.ints('index', [index])]);
     // Branches, not Where: what is off must cost nothing.
     const chosen = b.op('If', [active], {
@@ -110,7 +113,7 @@ function switchModel(model: Model, perturbations: readonly Perturbation[]): Mode
     graph.outputs.forEach((output, i) => {
       if (output === value) graph.setOutput(i, chosen);
     });
-  });
+  }
   return copy;
 }
 

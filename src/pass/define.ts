@@ -47,6 +47,8 @@ export interface PassContext {
   skip(skipped: Skipped): void;
   /** Records rule hits of a rewrite. */
   rules(hits: readonly RuleHits[]): void;
+  /** Shows the model at a named moment inside a pass (`float`: prepared and repaired, not yet quantized) to who asked for it; clone it to keep it. */
+  stage?(name: string, model: Model): void;
   /** Any other result for the report and `--json`: calibration ranges, rates, tables. Must be plain JSON. */
   note(key: string, value: unknown): void;
 }

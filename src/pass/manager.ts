@@ -19,6 +19,8 @@ export interface PassEnvironment {
   readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
+  /** Called at named moments inside passes; see `PassContext.stage`. */
+  readonly onStage?: ((name: string, model: Model) => void) | undefined;
 }
 
 export interface PassResult {
@@ -65,6 +67,7 @@ async function runOne(model: Model, pass: BoundPass, env: PassEnvironment, rng: 
     warn: (w) => warnings.push(w),
     skip: (s) => skipped.push(s),
     rules: (r) => rules.push(...r),
+    stage: (name, at) => env.onStage?.(name, at),
     note: (key, value) => {
       notes[key] = value;
     },

@@ -5,6 +5,7 @@ import { modelCost } from '../analysis/cost.js';
 import { measureSensitivity, predictedError } from '../analysis/sensitivity.js';
 import { qualityError } from '../errors.js';
 import type { Model } from '../ir/model.js';
+import { cloneModel } from '../ir/walk.js';
 import type { BoundPass, Pass } from '../pass/define.js';
 import { runPasses } from '../pass/manager.js';
 import type { PrecisionSearch } from '../pass/record.js';
@@ -47,14 +48,17 @@ export async function mixedPrecision(options: MixedPrecisionOptions): Promise<Mi
   const before = trials.count;
   const passesFor = (names: readonly string[]) => keepingPasses(options, names);
   const start = performance.now();
-  const first = await trials.run(passesFor([]));
+  let float: Model | undefined;
+  const first = await trials.run(passesFor([]), (name, model) => {
+    if (name === 'float') float ??= cloneModel(model);
+  });
   const firstMs = performance.now() - start;
   const maxDrop = typeof options.maxDrop === 'number' ? options.maxDrop : options.maxDrop(first.drop);
   const byKey = new Map<string, Trial>([['', first]]);
   if (first.drop <= maxDrop) {
     return { passes: passesFor([]), trial: first, search: recordOf(options, maxDrop, [], [], [pointOf([], first)], true, 1, 0) };
   }
-  const { sources, sensitivity } = await sourcesOf(options, first.model, Math.max(SENSITIVITY_MIN_MS, SENSITIVITY_SHARE * firstMs));
+  const { sources, sensitivity } = await sourcesOf(options, float ?? (await simplified(options)), first.model, Math.max(SENSITIVITY_MIN_MS, SENSITIVITY_SHARE * firstMs));
   const { layers } = sources;
   const result = await searchKept({
     layers: layers.length,
@@ -122,9 +126,8 @@ function keptAs(mode: QuantizeMode, options: Readonly<Record<string, unknown>>):
   return mode === 'weights' && Number(options['bits'] ?? 4) < 8 && (options['format'] ?? 'auto') === 'auto' ? 'int8' : 'float';
 }
 
-async function sourcesOf({ trials, mode, options }: MixedPrecisionOptions, quantized: Model, budgetMs: number) {
+async function sourcesOf({ trials, mode, options }: MixedPrecisionOptions, float: Model, quantized: Model, budgetMs: number) {
   const { engine, validation, session, shapes, signal, onProgress } = trials.options;
-  const float = await simplified(trials, options['simplify'] !== false);
   const sources: PrecisionSources = await precisionSources(engine, withTypes(float, shapes), quantized, {
     mode,
     runtime: (options['runtime'] as 'ort-x86' | undefined) ?? 'ort-x86',
@@ -144,8 +147,9 @@ async function sourcesOf({ trials, mode, options }: MixedPrecisionOptions, quant
   return { sources, sensitivity };
 }
 
-/** The float model as the pass sees it before it quantizes. */
-async function simplified(trials: Trials, wanted: boolean): Promise<Model> {
+/** The float model as a pass sees it that repairs nothing before it quantizes. */
+async function simplified({ trials, options }: MixedPrecisionOptions): Promise<Model> {
+  const wanted = options['simplify'] !== false;
   const { engine, model } = trials.options;
   const float = wanted ? (await runPasses(model, [simplify({ opset: 21 })], { engine })).model : withTypes(model);
   unfuseConvolutions(float);

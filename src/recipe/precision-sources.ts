@@ -13,6 +13,7 @@ import { effectiveWeights, type MatchedLayer, matchLayers } from '../quant/match
 import { RUNTIMES, type RuntimeName } from '../quant/runtimes.js';
 import { quantizeTensor } from '../quant/tensor.js';
 import type { Engine } from '../runtime/engine.js';
+import { evaluateConstants } from '../runtime/evaluate.js';
 
 /** A layer that may be kept at higher precision. */
 export interface PrecisionLayer {
@@ -49,6 +50,7 @@ export async function precisionSources(engine: Engine, float: Model, quantized: 
   const layers = matched.map(layerOf);
   const index = new Map(matched.map((m, i) => [m.a, i]));
   const weights = await effectiveWeights(engine, quantized, matched);
+  const biases = await biasesAfter(engine, quantized, matched);
   const perturbations: Perturbation[] = [];
   /** By change: it is active where any of `any` is quantized, or all of `all`. */
   const rules: { any: Set<number>; all: Set<number> | undefined }[] = [];
@@ -62,14 +64,17 @@ export async function precisionSources(engine: Engine, float: Model, quantized: 
     const tensor = weightAfter(m, weights.get(m));
     if (!tensor) return;
     byWeight.set(m.weight, perturbations.length);
-    perturbations.push({ id: `weight of ${m.a.label}`, value: m.weight.name, apply: (b) => b.constant('weight', tensor) });
+    const changes = [{ value: m.weight.name, apply: (b: Builder) => b.constant('weight', tensor) }];
+    const bias = biases.get(m);
+    if (bias) changes.push({ value: bias.value.name, apply: (b: Builder) => b.constant('bias', bias.tensor) });
+    perturbations.push({ id: `weight of ${m.a.label}`, changes });
     rules.push({ any: new Set([i]), all: undefined });
   });
   const sponsors = options.mode === 'static' ? staticSponsors(float.graph, index, options) : readers(matched);
   for (const [value, rule] of sponsors) {
     const apply = options.mode === 'static' ? staticQuantizer(quantized, value) : dynamicQuantizer();
     if (!apply) continue;
-    perturbations.push({ id: `activation ${value.name}`, value: value.name, apply });
+    perturbations.push({ id: `activation ${value.name}`, changes: [{ value: value.name, apply }] });
     rules.push(rule);
   }
   return {
@@ -98,6 +103,22 @@ function weightAfter(m: MatchedLayer, found: Float32Array | undefined): Tensor |
   const q = quantizeTensor(tensor, { dtype: 'int8', symmetry: 'symmetric', granularity });
   const codes = new Int8Array(q.data.bytes().slice().buffer);
   return Tensor.of('float', tensor.dims, dequantize(codes, layoutOf(tensor.dims, granularity), q.parameters));
+}
+
+/** Biases as the quantized model has them: rounded, and corrected for what the weights' rounding shifts. */
+async function biasesAfter(engine: Engine, quantized: Model, matched: readonly MatchedLayer[]): Promise<Map<MatchedLayer, { value: Value; tensor: Tensor }>> {
+  const found = new Map<MatchedLayer, { value: Value; tensor: Tensor }>();
+  const pairs = matched.flatMap((m) => {
+    const own = m.a.opType === 'Conv' || m.a.opType === 'Gemm' ? m.a.input(2) : null;
+    const after = m.b?.opType === m.a.opType ? m.b.input(2) : null;
+    return own?.isConstant && own.uses.length === 1 && after ? [{ m, own, after }] : [];
+  });
+  const { tensors } = await evaluateConstants(engine, quantized, pairs.map((p) => p.after));
+  for (const { m, own, after } of pairs) {
+    const tensor = tensors.get(after);
+    if (tensor?.dtype === 'float' && tensor.size === own.initializer!.size) found.set(m, { value: own, tensor: tensor.reshape(own.initializer!.dims) });
+  }
+  return found;
 }
 
 function sqnr(a: Float32Array, b: Float32Array): number {
@@ -158,7 +179,9 @@ function readers(matched: readonly MatchedLayer[]): Sponsors {
 }
 
 /** The scale that the quantized model has for a value; a clamp that was absorbed hands the question on to the value before it. */
-function staticQuantizer(quantized: Model, value: Value): Perturbation['apply'] | undefined {
+type Apply = Perturbation['changes'][number]['apply'];
+
+function staticQuantizer(quantized: Model, value: Value): Apply | undefined {
   const q = quantizerOf(quantized, value);
   const scale = q?.input(1)?.initializer;
   const zero = q?.input(2)?.initializer;
@@ -181,7 +204,7 @@ function quantizerOf(quantized: Model, value: Value): Node | undefined {
   return undefined;
 }
 
-function dynamicQuantizer(): Perturbation['apply'] {
+function dynamicQuantizer(): Apply {
   return (b, v) => {
     const q = b.node('DynamicQuantizeLinear', [v], {}, { outputs: ['codes', 'scale', 'zero'].map((s) => `${b.prefix}${s}`) });
     return b.op('DequantizeLinear', [q.output(0), q.output(1), q.output(2)]);

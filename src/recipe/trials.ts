@@ -49,6 +49,9 @@ const KEPT_BYTES = 512 * 2 ** 20;
 /** Samples measured where the data has no labels and no limit is given: the same number that the final verification takes. */
 const UNLABELLED_SAMPLES = 64;
 
+/** Sees the model at named moments inside the passes. */
+export type StageObserver = (name: string, model: Model) => void;
+
 type Outputs = Readonly<Record<string, Tensor>>;
 
 export class Trials {
@@ -87,14 +90,14 @@ export class Trials {
   }
 
   /** Runs the passes on a copy of the model. */
-  async build(passes: readonly BoundPass[]): Promise<{ model: Model; records: readonly PassRecord[] }> {
+  async build(passes: readonly BoundPass[], onStage?: StageObserver): Promise<{ model: Model; records: readonly PassRecord[] }> {
     const { engine, model, seed, data, session, signal } = this.options;
-    return runPasses(model, passes, { engine, ...(seed === undefined ? {} : { seed }), data, threads: session?.threads, signal });
+    return runPasses(model, passes, { engine, ...(seed === undefined ? {} : { seed }), data, threads: session?.threads, signal, onStage });
   }
 
   /** Runs the passes and measures the result. A result that gives NaN, or that the runtime refuses, has an infinite drop. */
-  async run(passes: readonly BoundPass[]): Promise<Trial> {
-    const { model, records } = await this.build(passes);
+  async run(passes: readonly BoundPass[], onStage?: StageObserver): Promise<Trial> {
+    const { model, records } = await this.build(passes, onStage);
     const quality = await this.measure(model);
     return { model, records, quality, drop: dropOf(quality), bytes: constantBytes(model) };
   }
