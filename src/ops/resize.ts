@@ -7,6 +7,7 @@ import { floating, requireType } from './element-record.js';
 import { normalizeAxis, requireRank, shapeFromInput, tensorResult, unifyDims } from './infer-helpers.js';
 import type { Axes, InferContext, OpRecord, QuantFacts } from './op.js';
 import { knownNumbers, shapeItems, sizeOf } from './partial-value.js';
+import { resizeGrad } from './resize-grad.js';
 
 /** Largest denominator of a scale that is still written as a symbolic expression. */
 const MAX_DENOMINATOR = 64;
@@ -174,6 +175,7 @@ const imageDecoder: OpRecord = {
 export const RESIZE_OPS: readonly OpRecord[] = [
   {
     ...record,
+    grad: resizeGrad,
     opType: 'Resize',
     since: 10,
     infer: (ctx) => [tensorResult(ctx.dtype(0), resizedShape(ctx))],
