@@ -14,6 +14,7 @@ import {
   requireScalarOrVector,
   requireVector,
 } from './compute-helpers.js';
+import { convGrad, convTransposeGrad } from './conv-grad.js';
 import { requireRank, requireRankAtLeast, tensorResult, unifyDims, windowGeometry, windowOutput } from './infer-helpers.js';
 import type { Axes, CostContext, InferContext, OpRecord, QuantFacts, Work } from './op.js';
 
@@ -291,7 +292,7 @@ export const CONV_OPS: readonly OpRecord[] = [
     domain: '',
     since: 1,
     infer: (ctx) => [tensorResult(commonDtype(ctx, [0, 1, 2]), convShape(ctx, 0, 1, 2))],
-    grad: 'none',
+    grad: convGrad,
     axes: convAxes,
     quant: CONV_QUANT,
     cost: convCost(1, 2),
@@ -301,7 +302,7 @@ export const CONV_OPS: readonly OpRecord[] = [
     domain: '',
     since: 1,
     infer: (ctx) => [tensorResult(commonDtype(ctx, [0, 1, 2]), convTransposeShape(ctx))],
-    grad: 'none',
+    grad: convTransposeGrad,
     axes: convTransposeAxes,
     // In groups no single axis of the weight runs over the output channels.
     quant: (node) => ({ kind: 'compute', data: [0], weight: 1, bias: 2, channelAxis: () => (node.int('group', 1) === 1 ? 1 : null) }),
