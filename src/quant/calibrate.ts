@@ -33,16 +33,23 @@ export interface Measurement {
 /** Elements of input that one run takes at most, where the model lets us choose: more only costs memory. */
 const ELEMENTS_PER_RUN = 1 << 18;
 
+/** Elements of input that one sample takes; open dimensions count as 64. */
+export function elementsPerSample(graph: Graph): number {
+  let elements = 0;
+  for (const input of requiredInputs(graph)) {
+    const shape = tensorTypeOf(input)?.shape ?? [];
+    elements += shape.slice(1).reduce<number>((n, d) => n * (typeof d === 'number' && d > 0 ? d : 64), 1);
+  }
+  return Math.max(1, elements);
+}
+
 /** Samples per run: what the model's first axis fixes, else as many as keep small models busy and large ones small. */
 export function batchSizeOf(graph: Graph): number {
-  let elements = 1;
   for (const input of requiredInputs(graph)) {
-    const shape = tensorTypeOf(input)?.shape;
-    const first = shape?.[0];
+    const first = tensorTypeOf(input)?.shape?.[0];
     if (typeof first === 'number' && first > 0) return first;
-    elements += (shape ?? []).slice(1).reduce<number>((n, d) => n * (typeof d === 'number' && d > 0 ? d : 64), 1);
   }
-  return Math.max(1, Math.min(16, Math.floor(ELEMENTS_PER_RUN / elements)));
+  return Math.max(1, Math.min(16, Math.floor(ELEMENTS_PER_RUN / (elementsPerSample(graph) + 1))));
 }
 
 /** Bytes of activations that one run may bring back. Models with more are run once for each part. */

@@ -134,15 +134,13 @@ function searchEnds(full: Range, cost: (range: Range) => number): Range {
   };
   // Geometric steps: heavy tails want a tenth of the range or less, most tensors nearly all.
   const fractions = Array.from({ length: COARSE_STEPS }, (_, i) => 0.87 ** i);
-  const own = lo < 0 ? fractions : [1];
-  for (const a of own) for (const b of hi > 0 ? fractions : [1]) consider(a, b);
+  // An end that is at zero stays there.
+  const steps = Array.from({ length: 2 * FINE_STEPS + 1 }, (_, i) => i - FINE_STEPS);
+  const [ofLow, ofHigh] = [lo < 0 ? steps : [0], hi > 0 ? steps : [0]];
+  for (const a of lo < 0 ? fractions : [1]) for (const b of hi > 0 ? fractions : [1]) consider(a, b);
   for (let round = 0, step = 0.05; round < FINE_ROUNDS; round++, step /= FINE_STEPS) {
     const { a, b } = best;
-    for (let i = -FINE_STEPS; i <= FINE_STEPS; i++) {
-      for (let j = -FINE_STEPS; j <= FINE_STEPS; j++) {
-        consider(lo < 0 ? a * (1 + i * step) : 1, hi > 0 ? b * (1 + j * step) : 1);
-      }
-    }
+    for (const i of ofLow) for (const j of ofHigh) consider(a * (1 + i * step), b * (1 + j * step));
   }
   return { min: lo * best.a, max: hi * best.b };
 }

@@ -1,23 +1,28 @@
 // Static int8 quantization in Q/DQ form (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 // Inference", 2018): ranges of activations measured on data, weights per channel, biases in the accumulators' steps.
 import { z } from 'zod';
+import type { Dataset } from '../../data/dataset.js';
+import { spreadSamples } from '../../data/spread.js';
 import { dataError } from '../../errors.js';
 import type { Value } from '../../ir/graph.js';
 import { type Model, tensorTypeOf } from '../../ir/model.js';
 import { walkGraphs } from '../../ir/walk.js';
 import { definePass, type PassContext } from '../../pass/define.js';
 import { type AnnotateOptions, type Annotation, annotate } from '../../quant/annotate.js';
-import { measureRanges } from '../../quant/calibrate.js';
+import { correctable, correctBiases, floatMeans } from '../../quant/bias-correction.js';
+import { elementsPerSample, measureRanges } from '../../quant/calibrate.js';
 import { type Inserted, type InsertOptions, insertQdq } from '../../quant/insert-qdq.js';
 import { guardFloatLayers } from '../../quant/keep-float.js';
 import { OBSERVER_NAMES, OBSERVERS } from '../../quant/observers.js';
 import { type ActivationParameters, activationParameters, measurementsOf } from '../../quant/ranges.js';
 import { RUNTIMES, type Runtime } from '../../quant/runtimes.js';
-import type { Scheme } from '../../quant/scheme.js';
+import { codesOf, type Scheme } from '../../quant/scheme.js';
 import { selectorOf } from '../../quant/selection.js';
+import { equalize } from './equalize.js';
 import { quantizeTables } from './lookup-tables.js';
 import { RUNTIME_OPTION, SELECTION_OPTIONS, SIMPLIFY_OPTION } from './options.js';
 import { nothingToQuantize, prepareModel, warnIfLarger } from './prepare.js';
+import { roundStaticWeights } from './static-rounding.js';
 
 /** Opset that the model is brought to: the first with block-wise DequantizeLinear; per-axis needs 13. */
 const OPSET = 21;
@@ -25,20 +30,35 @@ const OPSET = 21;
 const SPREAD_LIMIT = 4;
 /** Embedding tables with fewer elements stay float. */
 const MIN_TABLE = 1024;
+/** Samples that repairs look at: as many as make up so many elements of input, within limits. */
+const REPAIR_SAMPLES = { least: 8, most: 256, elements: 1 << 20 };
 
 const options = z.object({
   activations: z.enum(['auto', 'uint8', 'int8']).default('auto').describe("type of activations; auto takes the runtime's fast one"),
   symmetric: z.boolean().default(false).describe('symmetric activation ranges (zero point 0), for runtimes that have no zero points'),
   perChannel: z.boolean().default(true).describe('one weight scale per output channel'),
+  weightBits: z
+    .union([z.literal(4), z.literal(8)])
+    .default(8)
+    .describe('bits of weights; 4 decides codes by GPTQ on the calibration data and makes smaller, not faster, files'),
   reduceRange: z
     .enum(['auto', 'on', 'off'])
     .default('auto')
     .describe('7-bit weights, for CPUs whose sums of 8-bit products saturate; auto asks the runtime'),
   observer: z
     .enum(OBSERVER_NAMES)
-    .default('minmax')
-    .describe('how ranges of activations are chosen: minmax, moving-average, percentile, entropy (least KL divergence) or mse (least squared error)'),
+    .default('mse')
+    .describe(
+      'how ranges of activations are chosen: minmax, moving-average, percentile, entropy (least KL divergence) or mse (least squared error)',
+    ),
   percentile: z.number().gt(50).max(100).default(99.99).describe('per cent of values that --observer percentile keeps inside the range'),
+  equalize: z
+    .boolean()
+    .default(true)
+    .describe(
+      'bring channels to even sizes first: cross-layer equalization between convolutions, SmoothQuant behind norms, strength by search',
+    ),
+  biasCorrection: z.boolean().default(true).describe('let biases take up the shift of means that rounding causes, layer by layer'),
   samples: z.number().int().positive().optional().describe('most calibration samples to run; all where omitted'),
   quantizeOutputs: z.boolean().default(false).describe("quantize the model's outputs too"),
   embeddings: z.boolean().default(true).describe('store embedding tables (Gather) as int8 with one scale per row'),
@@ -89,7 +109,20 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
   if (annotation.compute.length + nested.reduce((sum, a) => sum + a.compute.length, 0) === 0) nothingToQuantize('static', skipped);
   for (const s of skipped) ctx.skip(s);
 
+  const repair = {
+    engine: ctx.engine,
+    data: repairData(model, ctx.data, opts),
+    samples: REPAIR_SAMPLES.most,
+    threads: ctx.threads,
+    checkAborted: () => ctx.checkAborted(),
+  };
+  if (opts.equalize)
+    ctx.note('equalized', await equalize(model, annotation, { ...repair, ...gridSizes(activation), perChannel: opts.perChannel }));
+  ctx.stage?.('float', model);
   const parameters = await calibrate(model, annotation, activation, opts, ctx);
+  const layers = opts.biasCorrection ? correctable(annotation) : [];
+  const means = await floatMeans(model, layers, repair);
+  const given = opts.weightBits === 4 && opts.perChannel ? await roundStaticWeights(model, annotation, repair, ctx) : undefined;
   detachMatMulBiases(annotation);
   const weights: InsertOptions = {
     weights: {
@@ -98,13 +131,31 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
       reduced: opts.reduceRange === 'on' || (opts.reduceRange === 'auto' && runtime.saturates),
     },
     perChannel: opts.perChannel,
+    given,
   };
   const inserted = insertQdq(annotation, parameters.parameters, weights);
   for (const inner of nested) insertQdq(inner, new Map(), weights);
   guardFloatLayers(model.graph);
+  if (layers.length > 0) {
+    const onProgress = (fraction: number) => ctx.progress({ fraction, label: 'correcting biases' });
+    ctx.note('biasCorrection', await correctBiases(model, layers, means, { ...repair, onProgress }));
+  }
   report(annotation, parameters, inserted, tables, ctx);
   warnIfLarger(bytesBefore, model, 'scales, zero points and Q/DQ nodes take more than the smaller weights save', ctx);
   return true;
+}
+
+/** Samples for the repairs, spread over the data set: enough that means and extremes settle, few where one sample is large. */
+function repairData(model: Model, data: Dataset, opts: QuantizeStaticOptions): Dataset {
+  const size = Math.min(opts.samples ?? data.size, data.size);
+  const affordable = Math.floor(REPAIR_SAMPLES.elements / elementsPerSample(model.graph));
+  const count = Math.min(size, Math.max(REPAIR_SAMPLES.least, Math.min(REPAIR_SAMPLES.most, affordable)));
+  return spreadSamples(data, count, size);
+}
+
+function gridSizes(scheme: Omit<Scheme, 'granularity'>) {
+  const codes = codesOf(scheme);
+  return { activationSteps: codes.max - codes.min, weightSteps: 254, symmetric: scheme.symmetry === 'symmetric' };
 }
 
 async function calibrate(
