@@ -21,6 +21,7 @@ import {
   unary,
 } from './compute-helpers.js';
 import { normalizeAxis, requireRankAtLeast, tensorResult, unifyDims } from './infer-helpers.js';
+import { normGrads } from './norm-grad.js';
 import type { Axes, InferContext, Inferred, OpRecord } from './op.js';
 
 /** Operations per element of a two-pass normalization: mean, difference, square, sum, scaling, and the affine map. */
@@ -167,6 +168,7 @@ export const NORM_OPS: readonly OpRecord[] = [
   {
     ...base,
     opType: 'BatchNormalization',
+    grad: normGrads.BatchNormalization,
     since: 1,
     infer: batchNormResult,
     axes: batchNormAxes,
@@ -177,6 +179,7 @@ export const NORM_OPS: readonly OpRecord[] = [
   {
     ...base,
     opType: 'InstanceNormalization',
+    grad: normGrads.InstanceNormalization,
     since: 1,
     infer(ctx) {
       const dtype = commonDtype(ctx, [0, 1, 2]);
@@ -187,14 +190,47 @@ export const NORM_OPS: readonly OpRecord[] = [
     axes: instanceNormAxes,
     cost: opsPerOutput(TWO_PASS_OPS),
   },
-  { ...base, opType: 'GroupNormalization', since: 18, infer: groupNormResult, axes: groupNormAxes, cost: opsPerOutput(TWO_PASS_OPS) },
-  { ...base, opType: 'LayerNormalization', since: 17, infer: layerNormResult, axes: layerNormAxes, cost: opsPerOutput(TWO_PASS_OPS) },
-  { ...base, opType: 'RMSNormalization', since: 23, infer: rmsNormResult, axes: layerNormAxes, cost: opsPerOutput(4) },
+  {
+    ...base,
+    opType: 'GroupNormalization',
+    grad: normGrads.GroupNormalization,
+    since: 18,
+    infer: groupNormResult,
+    axes: groupNormAxes,
+    cost: opsPerOutput(TWO_PASS_OPS),
+  },
+  {
+    ...base,
+    opType: 'LayerNormalization',
+    grad: normGrads.LayerNormalization,
+    since: 17,
+    infer: layerNormResult,
+    axes: layerNormAxes,
+    cost: opsPerOutput(TWO_PASS_OPS),
+  },
+  {
+    ...base,
+    opType: 'RMSNormalization',
+    grad: normGrads.RMSNormalization,
+    since: 23,
+    infer: rmsNormResult,
+    axes: layerNormAxes,
+    cost: opsPerOutput(4),
+  },
   // ONNX Runtime's name for it before ONNX had one; in the default domain too.
-  { ...base, opType: 'SimplifiedLayerNormalization', since: 1, infer: rmsNormResult, axes: layerNormAxes, cost: opsPerOutput(4) },
+  {
+    ...base,
+    opType: 'SimplifiedLayerNormalization',
+    grad: normGrads.RMSNormalization,
+    since: 1,
+    infer: rmsNormResult,
+    axes: layerNormAxes,
+    cost: opsPerOutput(4),
+  },
   {
     ...base,
     opType: 'LRN',
+    grad: normGrads.LRN,
     since: 1,
     infer(ctx) {
       requireRankAtLeast(ctx, 0, 2);
@@ -206,6 +242,7 @@ export const NORM_OPS: readonly OpRecord[] = [
   {
     ...base,
     opType: 'LpNormalization',
+    grad: normGrads.LpNormalization,
     since: 1,
     infer(ctx) {
       const x = ctx.shape(0);
@@ -218,6 +255,7 @@ export const NORM_OPS: readonly OpRecord[] = [
   {
     ...base,
     opType: 'MeanVarianceNormalization',
+    grad: normGrads.MeanVarianceNormalization,
     since: 9,
     infer(ctx) {
       const x = ctx.shape(0);
@@ -230,6 +268,7 @@ export const NORM_OPS: readonly OpRecord[] = [
   {
     ...base,
     opType: 'Dropout',
+    grad: normGrads.Dropout,
     since: 1,
     infer: dropoutResult,
     axes: sameAxes,

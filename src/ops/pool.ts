@@ -8,6 +8,7 @@ import { type Dim, formatShape, type Shape } from '../ir/type.js';
 import { BYTES, elements, FLOATS, FUNCTION_OF_FIRST, nodeAxes, outputs, PASSTHROUGH_FIRST, requireDtype } from './compute-helpers.js';
 import { requireRank, requireRankAtLeast, shapeFromInput, tensorResult, unifyDims, windowGeometry, windowOutput } from './infer-helpers.js';
 import type { Axes, CostContext, InferContext, Inferred, OpRecord, Work } from './op.js';
+import { poolGrads } from './pool-grad.js';
 
 const MAX_TYPES: readonly DType[] = [...FLOATS, ...BYTES];
 
@@ -98,6 +99,7 @@ export const POOL_OPS: readonly OpRecord[] = [
   {
     ...windowed,
     opType: 'MaxPool',
+    grad: poolGrads.MaxPool,
     since: 1,
     infer(ctx) {
       const dtype = requireDtype(ctx, 0, MAX_TYPES);
@@ -107,21 +109,23 @@ export const POOL_OPS: readonly OpRecord[] = [
     axes: maxPoolAxes,
     quant: PASSTHROUGH_FIRST,
   },
-  { ...windowed, opType: 'AveragePool', since: 1, infer: floatPool },
+  { ...windowed, opType: 'AveragePool', grad: poolGrads.AveragePool, since: 1, infer: floatPool },
   {
     ...windowed,
     opType: 'LpPool',
+    grad: poolGrads.LpPool,
     since: 1,
     infer: floatPool,
     // A power and a sum per element, a root per result.
     cost: (ctx) => ({ macs: 0, ops: 2 * poolCost(ctx).ops + elements(ctx.outputs[0]) }),
   },
-  { ...globally, opType: 'GlobalAveragePool' },
-  { ...globally, opType: 'GlobalMaxPool', quant: PASSTHROUGH_FIRST },
-  { ...globally, opType: 'GlobalLpPool', cost: ({ inputs }) => ({ macs: 0, ops: 2 * elements(inputs[0]) }) },
+  { ...globally, opType: 'GlobalAveragePool', grad: poolGrads.GlobalAveragePool },
+  { ...globally, opType: 'GlobalMaxPool', grad: poolGrads.GlobalMaxPool, quant: PASSTHROUGH_FIRST },
+  { ...globally, opType: 'GlobalLpPool', grad: poolGrads.GlobalLpPool, cost: ({ inputs }) => ({ macs: 0, ops: 2 * elements(inputs[0]) }) },
   {
     ...base,
     opType: 'MaxUnpool',
+    grad: poolGrads.MaxUnpool,
     since: 9,
     infer(ctx) {
       requireDtype(ctx, 1, ['int64']);

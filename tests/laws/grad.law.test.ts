@@ -22,7 +22,9 @@ import type { OpSample, SampleInput } from '../samples/op-sample.js';
 const DIRECTIONS = 3;
 
 /** Samples in forms that have no gradient: name to what the error says. */
-const UNSUPPORTED: Readonly<Record<string, RegExp>> = {};
+const UNSUPPORTED: Readonly<Record<string, RegExp>> = {
+  'GroupNormalization @18 (scale per group)': /upgrade the model to opset 21/,
+};
 
 /** Samples whose inputs stand on a kink or a jump, outside the domain of the function, or need more precision than float has. */
 const NOT_SMOOTH = new Set(['Round (halves to even)', 'Acosh', 'Cast (to half)']);
@@ -47,16 +49,32 @@ function weightOf(name: string, dims: readonly number[]): Float64Array {
   return Float64Array.from({ length: dims.reduce((n, d) => n * d, 1) }, () => rng.uniform() + 0.5);
 }
 
+/** Operators whose further outputs are statistics, through which no gradient is taken: the loss looks at the first only. */
+const STATISTICS = new Set(['BatchNormalization', 'LayerNormalization', 'SimplifiedLayerNormalization', 'Dropout']);
+
+/** Operators that compute in float whatever they are given. */
+const FLOAT_INSIDE = new Set(['GroupNormalization']);
+
+/** Linear between kinks that lie close together: a small step sees none. */
+const NEAR_TIES = new Set(['GlobalMaxPool']);
+
+const isWeighted = (v: Value): boolean =>
+  isFloat(dtypeOf(v)) && !(STATISTICS.has(v.producer?.opType ?? '') && v !== v.producer?.outputs[0]);
+
 function weights(b: GradBuilder, outputs: Readonly<Record<string, Value>>): Map<Value, Value> {
-  const floats = Object.values(outputs).filter((v) => isFloat(dtypeOf(v)));
+  const floats = Object.values(outputs).filter(isWeighted);
   return new Map(floats.map((v) => [v, b.constant('weight', Tensor.from(dtypeOf(v), dimsOf(v), weightOf(v.name, dimsOf(v))))]));
+}
+
+function weightedNames(model: Model): string[] {
+  inferShapes(model);
+  return model.graph.outputs.filter(isWeighted).map((v) => v.name);
 }
 
 function lossOf(results: Readonly<Record<string, Tensor>>, names: readonly string[]): number {
   let total = 0;
   for (const name of names) {
     const tensor = results[name]!;
-    if (!isFloat(tensor.dtype)) continue;
     const weight = weightOf(name, tensor.dims);
     const values = tensor.numbers();
     for (let i = 0; i < weight.length; i++) total += weight[i]! * values[i]!;
@@ -76,7 +94,7 @@ function isOpen(model: Model): boolean {
 
 /** The sample with all float inputs in double, where it is a plain node. */
 function inDouble(sample: OpSample): OpSample | undefined {
-  if (sample.build || sample.subgraphs) return undefined;
+  if (sample.build || sample.subgraphs || FLOAT_INSIDE.has(sample.op)) return undefined;
   const widen = (x: SampleInput | null) => (x?.dtype === 'float' ? { ...x, dtype: 'double' as const } : x);
   return { ...sample, inputs: sample.inputs.map(widen) };
 }
@@ -91,7 +109,7 @@ async function referenceOf(sample: OpSample, feeds: Readonly<Record<string, Tens
   const wide = inDouble(sample);
   if (wide) {
     const { model } = buildSample(wide);
-    const names = model.graph.outputs.map((v) => v.name);
+    const names = weightedNames(model);
     const convert = (given: Readonly<Record<string, Tensor>>) =>
       Object.fromEntries(Object.entries(given).map(([k, t]) => [k, t.dtype === 'float' ? t.cast('double') : t]));
     const loss = async (given: Readonly<Record<string, Tensor>>) => lossOf(await runOrt(model, convert(given)), names);
@@ -103,7 +121,7 @@ async function referenceOf(sample: OpSample, feeds: Readonly<Record<string, Tens
     }
   }
   const { model } = buildSample(sample);
-  const names = model.graph.outputs.map((v) => v.name);
+  const names = weightedNames(model);
   return { model, precision: 'float', loss: async (given) => lossOf(await runOrt(model, given), names) };
 }
 
@@ -119,7 +137,7 @@ async function check(sample: OpSample, built: BuiltSample): Promise<void> {
   const fetches = result.inputs.flatMap((x) => x.gradient ?? []);
   const gradients = fetches.length > 0 ? await runOrt(result.model, feeds, fetches) : {};
   const reference = await referenceOf(sample, feeds);
-  const step = reference.precision === 'double' ? 1e-5 : 2e-3;
+  const step = reference.precision === 'double' ? 1e-5 : NEAR_TIES.has(sample.op) ? 2e-4 : 2e-3;
   for (const { name, gradient } of result.inputs) {
     const rng = new Rng(5).fork(name);
     const g = gradient ? gradients[gradient]! : undefined;
