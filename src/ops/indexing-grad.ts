@@ -52,9 +52,12 @@ export const gatherGrad: GradFn = (ctx) => {
 
 export const gatherElementsGrad: GradFn = (ctx) => {
   const { b, node } = ctx;
-  if (ctx.opset < ADDING_SCATTER) ctx.unsupported(`opset ${ctx.opset}: expected ${ADDING_SCATTER} or newer`);
+  const axis = node.int('axis', 0);
+  // One element of each line: nothing is read twice.
+  const once = dimsOf(ctx.input(1)).at(axis) === 1;
+  if (!once && ctx.opset < ADDING_SCATTER) ctx.unsupported(`opset ${ctx.opset}: expected ${ADDING_SCATTER} or newer`);
   const zeros = b.full(ctx.input(0), dimsOf(ctx.input(0)), 0);
-  return [b.op('ScatterElements', [zeros, ctx.input(1), ctx.outputGrad()], { axis: node.int('axis', 0), reduction: 'add' })];
+  return [b.op('ScatterElements', [zeros, ctx.input(1), ctx.outputGrad()], { axis, ...(once ? {} : { reduction: 'add' }) })];
 };
 
 /**
