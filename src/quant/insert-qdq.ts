@@ -8,11 +8,23 @@ import type { Annotation } from './annotate.js';
 import { layoutOf } from './layout.js';
 import { PER_TENSOR, type Scheme } from './scheme.js';
 import { codesTensor, quantizeWith } from './tensor.js';
-import { channelSpread, channelsOf, firstReader, planWeights, quantizeBias, quantizeWeight, type WeightPlan } from './weights.js';
+import {
+  channelSpread,
+  channelsOf,
+  firstReader,
+  type GivenWeight,
+  givenWeight,
+  planWeights,
+  quantizeBias,
+  quantizeWeight,
+  type WeightPlan,
+} from './weights.js';
 
 export interface InsertOptions {
   readonly weights: Omit<Scheme, 'granularity'>;
   readonly perChannel: boolean;
+  /** Weights whose codes are decided already. */
+  readonly given?: ReadonlyMap<Value, GivenWeight> | undefined;
 }
 
 export interface InsertedWeight {
@@ -169,7 +181,8 @@ class Inserter {
   #quantizeWeight(plan: WeightPlan, dataScales: ReadonlyMap<Node, number>): { report: InsertedWeight; biasCount: number } {
     const { value, readers } = plan;
     const name = value.name;
-    const w = quantizeWeight(plan, this.#options.weights, (c) => dataScales.get(c.node)!);
+    const given = plan.granularity.kind === 'channel' ? this.#options.given?.get(value) : undefined;
+    const w = given ? givenWeight(plan, given) : quantizeWeight(plan, this.#options.weights, (c) => dataScales.get(c.node)!);
     const axis = readers[0]!.weight!.channelAxis;
     const report: InsertedWeight = {
       name,

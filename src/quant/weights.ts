@@ -44,6 +44,24 @@ export interface WeightCodes {
   readonly axis: number | undefined;
 }
 
+/** Codes that were decided elsewhere: int4, with the scale of each output channel. */
+export interface GivenWeight {
+  readonly codes: Tensor;
+  readonly scale: Float32Array;
+}
+
+/** A weight whose codes are given, for a plan by channel. */
+export function givenWeight(plan: WeightPlan, { codes, scale }: GivenWeight): WeightCodes {
+  const zeroPoint = new Int32Array(scale.length);
+  return {
+    data: codes,
+    scale: Tensor.of('float', [scale.length], scale),
+    zeroPoint: codesTensor('int4', [scale.length], zeroPoint),
+    parameters: { dtype: 'int4', scale, zeroPoint, codes: { min: -8, max: 7 } },
+    axis: plan.granularity.kind === 'channel' ? plan.granularity.axis : undefined,
+  };
+}
+
 /** Quantizes a weight. `dataScale` answers the scale of a reader's data: scales are raised where a bias would not fit 32 bits otherwise. */
 export function quantizeWeight(
   plan: WeightPlan,
