@@ -10,6 +10,10 @@ test('names of the core entry', () => {
   expect(Object.keys(core).sort()).toMatchSnapshot();
 });
 
+test('names of the building blocks', () => {
+  expect(Object.keys(core.nn).sort()).toMatchSnapshot();
+});
+
 test('names of the Node entry', () => {
   expect(Object.keys(node).sort()).toMatchSnapshot();
 });
