@@ -46,6 +46,8 @@ export interface Sensitivity {
   readonly gram: Float64Array;
   /** Samples that were run once for each change. */
   readonly samples: number;
+  /** How far the correlations of the changes are more than chance, 0 to 1; those off the diagonal have been multiplied by it. */
+  readonly reliability: number;
 }
 
 const SWITCH = 'pare_switch';
@@ -64,17 +66,19 @@ export async function measureSensitivity(
   options: SensitivityOptions,
 ): Promise<Sensitivity> {
   const n = perturbations.length;
-  const gram = new Float64Array(n * n);
+  // Two halves of the samples, to see which correlations are more than chance.
+  const halves = [new Float64Array(n * n), new Float64Array(n * n)] as const;
   const ids = perturbations.map((p) => p.id);
-  if (n === 0) return { ids, gram, samples: 0 };
+  if (n === 0) return { ids, gram: halves[0], samples: 0, reliability: 1 };
   const limit = options.samples ?? DEFAULT_SAMPLES;
   const session = await openSession(options.engine, switchModel(model, perturbations), options.session);
   let samples = 0;
+  let index = 0;
   try {
     const start = performance.now();
     for await (const batch of options.data.batches({ batchSize: BATCH, limit })) {
       const began = performance.now();
-      await addBatch(session, batch, options, gram, n, (done) =>
+      await addBatch(session, batch, options, halves[index++ % 2]!, n, (done) =>
         options.onProgress?.(Math.min(1, (samples + (batch.size * done) / n) / limit)),
       );
       samples += batch.size;
@@ -85,8 +89,29 @@ export async function measureSensitivity(
     await session.release();
   }
   if (samples === 0) throw dataError(`data "${options.data.name}": expected at least one sample, got none`);
-  for (let i = 0; i < gram.length; i++) gram[i] = gram[i]! / samples;
-  return { ids, gram, samples };
+  const reliability = index > 1 ? reliabilityOf(halves[0], halves[1], n) : UNKNOWN_RELIABILITY;
+  const gram = halves[0].map((x, i) => ((x + halves[1][i]!) / samples) * (i % (n + 1) === 0 ? 1 : reliability));
+  return { ids, gram, samples, reliability };
+}
+
+/** With one batch there is nothing to compare. */
+const UNKNOWN_RELIABILITY = 0.5;
+
+/** Agreement of the correlations in two halves of the samples, stepped up to that of the whole (Spearman-Brown): 2r / (1 + r). */
+function reliabilityOf(a: Float64Array, b: Float64Array, n: number): number {
+  let [aa, bb, ab] = [0, 0, 0];
+  for (let i = 0; i < n; i++) {
+    for (let j = 0; j < i; j++) {
+      // As correlations, so that the largest changes do not decide alone.
+      const x = a[i * n + j]! / Math.sqrt(a[i * n + i]! * a[j * n + j]! || 1);
+      const y = b[i * n + j]! / Math.sqrt(b[i * n + i]! * b[j * n + j]! || 1);
+      aa += x * x;
+      bb += y * y;
+      ab += x * y;
+    }
+  }
+  const r = aa > 0 && bb > 0 ? Math.max(0, ab / Math.sqrt(aa * bb)) : 0;
+  return (2 * r) / (1 + r);
 }
 
 /** A copy with an input that says which change is on (-1: none). */

@@ -12,7 +12,7 @@ export interface SearchProblem {
   /** Measured loss where these layers are kept. */
   measure(kept: readonly number[]): Promise<number>;
   readonly target: number;
-  /** Most measurements (default 24). */
+  /** Most measurements (default: a third of the number of layers, 8 to 24). */
   readonly maxMeasurements?: number;
 }
 
@@ -30,7 +30,7 @@ export interface SearchResult {
   readonly points: readonly SearchPoint[];
 }
 
-const MAX_MEASUREMENTS = 24;
+const MEASUREMENTS = { least: 8, most: 24, share: 1 / 3 };
 /** Alternatives of one size that are tried after the predicted best has failed. */
 const ALTERNATIVES = 3;
 /** Alternatives predicted worse than this factor of the best of their size are not worth a measurement. */
@@ -65,7 +65,9 @@ class Search {
   }
 
   get #left(): number {
-    return (this.#problem.maxMeasurements ?? MAX_MEASUREMENTS) - this.#points.length;
+    const { least, most, share } = MEASUREMENTS;
+    const own = Math.min(most, Math.max(least, Math.ceil(this.#problem.layers * share)));
+    return (this.#problem.maxMeasurements ?? own) - this.#points.length;
   }
 
   async #measure(kept: readonly number[]): Promise<SearchPoint> {

@@ -49,7 +49,12 @@ export function addQuantizeCommand(program: Command): void {
       ).choices(['latency', 'size', 'quality']),
     )
     .option('--auto', '[static, dynamic, weights] look for causes of error, try the options that mend them, keep what helps')
-    .addOption(new Option('--max-trials <n>', 'trials of settings that --max-drop may take').argParser(positiveInteger).default(24))
+    .addOption(
+      new Option(
+        '--max-trials <n>',
+        'trials of settings that --max-drop may take (default: a third of the number of layers, 8 to 24)',
+      ).argParser(positiveInteger),
+    )
     .addOption(
       new Option('--weigh <what>', 'kept layers count by their bytes or their multiply-accumulates')
         .choices(['bytes', 'macs'])
