@@ -2,11 +2,15 @@
 import { existsSync } from 'node:fs';
 import { finish } from './lib/bars.js';
 import { DATA } from './lib/pare.js';
+import { latencyBars } from './ptq/latency.js';
+import { mixedBars } from './ptq/mixed.js';
 import { variantBars } from './ptq/variants.js';
 import { weightBars } from './ptq/weights.js';
 
 if (existsSync(DATA)) {
   weightBars();
+  await mixedBars();
+  await latencyBars();
   await variantBars();
 } else console.log(`skipped: no folder ${DATA} (set PARE_DATA)`);
 finish();
