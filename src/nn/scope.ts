@@ -1,6 +1,7 @@
 // Where a building block writes: a graph, the dotted name of the layer, and the seed. Types are inferred as nodes are added, so that blocks read
 // the sizes they need from their input and a misfit fails at the layer that has it.
 import { GraphInference } from '../analysis/infer-graph.js';
+import { TRAINABLE_KEY } from '../analysis/trainable.js';
 import { bugError, graphError, shapeError, usageError } from '../errors.js';
 import type { AttributeInput } from '../ir/attribute.js';
 import { Builder, DEFAULT_IR_VERSION, DEFAULT_OPSET } from '../ir/builder.js';
@@ -13,9 +14,6 @@ import { verifyModel } from '../ir/verify.js';
 import { Rng } from '../util/rng.js';
 import { VERSION } from '../util/version.js';
 import type { Fans, Initializer } from './init.js';
-
-/** Metadata key of an initializer that training must leave as it is. */
-export const TRAINABLE_KEY = 'pare.trainable';
 
 interface Network {
   readonly builder: Builder;
@@ -202,16 +200,4 @@ export function buildNetwork(name: string, fill: (scope: Scope) => void, options
   fill(new Scope({ builder, inference, rng: new Rng(options.seed ?? 0), nodeNames: new Set(), constants: new Map() }, ''));
   verifyModel(model);
   return model;
-}
-
-/** Elements of the parameters that training changes: float initializers, without running statistics and frozen weights. */
-export function countTrainable(model: Model): number {
-  let count = 0;
-  for (const value of model.graph.initializers) {
-    const tensor = value.initializer!;
-    if (tensor.dtype !== 'float' || value.metadata?.get(TRAINABLE_KEY) === 'false') continue;
-    const statistics = value.uses.every((use) => use.node.opType === 'BatchNormalization' && use.index >= 3);
-    if (!statistics) count += tensor.size;
-  }
-  return count;
 }

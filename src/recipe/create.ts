@@ -1,12 +1,12 @@
 // A new model from a preset: built, written, loaded back and run once on random input before it takes its place.
 import { modelCost } from '../analysis/cost.js';
 import { bytesByDtype, countNodes, countParams } from '../analysis/facts.js';
+import { countTrainable } from '../analysis/trainable.js';
 import { PareError, qualityError } from '../errors.js';
 import type { Value } from '../ir/graph.js';
 import { requiredInputs } from '../ir/model.js';
 import { formatType } from '../ir/type.js';
 import { presetNamed } from '../nn/presets/index.js';
-import { countTrainable } from '../nn/scope.js';
 import type { Progress } from '../pass/define.js';
 import type { ModelFacts } from '../pass/record.js';
 import type { Engine, SessionOptions } from '../runtime/engine.js';

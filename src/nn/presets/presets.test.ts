@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it, test } from 'vitest';
 import { sharedData } from '../../../tests/shared-data.js';
 import { countParams } from '../../analysis/facts.js';
 import { inferShapes } from '../../analysis/shapes.js';
+import { countTrainable } from '../../analysis/trainable.js';
 import type { Model } from '../../ir/model.js';
 import { Tensor } from '../../ir/tensor.js';
 import { formatType } from '../../ir/type.js';
@@ -12,7 +13,6 @@ import { encodeModel } from '../../onnx/encode.js';
 import type { Engine } from '../../runtime/engine.js';
 import { randomFeeds } from '../../runtime/inputs.js';
 import { openSession } from '../../runtime/session.js';
-import { countTrainable } from '../scope.js';
 import { createPreset, PRESETS } from './index.js';
 
 let engine: Engine;
