@@ -4,8 +4,18 @@
 import { usageError } from '../../errors.js';
 import type { Kernels } from './kernels.js';
 
+/** What changes from step to step. */
+export interface StepSettings {
+  /** Counts from 1. */
+  readonly step: number;
+  readonly lr: number;
+  readonly weightDecay: number;
+  /** Multiplies the gradients: clipping and the mean over accumulated batches. */
+  readonly gradientScale: number;
+}
+
 /** Where the arrays of some parameters lie, as byte addresses, and what the step is. */
-export interface UpdateCall {
+export interface UpdateCall extends StepSettings {
   readonly kernels: Kernels;
   readonly parameters: number;
   readonly gradients: number;
@@ -17,13 +27,10 @@ export interface UpdateCall {
   readonly scalars: Float32Array;
   readonly sumsAt: number;
   readonly sums: Float64Array;
-  /** Counts from 1. */
-  readonly step: number;
-  readonly lr: number;
-  readonly weightDecay: number;
-  /** Multiplies the gradients: clipping and the mean over accumulated batches. */
-  readonly gradientScale: number;
 }
+
+/** Which formula of kernels.ts the rule is made of. */
+export type UpdateKernel = 'sgd' | 'momentum' | 'nesterov' | 'adam' | 'lion' | 'lambDirection';
 
 export interface UpdateRule {
   readonly name: string;
@@ -36,6 +43,9 @@ export interface UpdateRule {
   readonly weightDecay: number;
   /** Must be called for one tensor at a time (norms), not for a run of them. */
   readonly perTensor: boolean;
+  readonly kernel: UpdateKernel;
+  /** The scalars of the kernel, in the order of kernels.ts. */
+  scalars(settings: StepSettings): number[];
   update(call: UpdateCall): void;
 }
 
@@ -55,6 +65,7 @@ export function sgd(options: SgdOptions = {}): UpdateRule {
   requireRange('dampening', dampening, 0, 1);
   if (nesterov && (momentum === 0 || dampening !== 0))
     throw usageError(`nesterov: expected momentum above 0 and no dampening, got momentum ${momentum}, dampening ${dampening}`);
+  const kernel = momentum === 0 ? 'sgd' : nesterov ? 'nesterov' : 'momentum';
   return {
     name: 'sgd',
     settings: { momentum, dampening, nesterov },
@@ -62,10 +73,13 @@ export function sgd(options: SgdOptions = {}): UpdateRule {
     lr,
     weightDecay,
     perTensor: false,
-    update({ kernels, parameters, gradients, slots, bytes, scalarsAt, scalars, ...c }) {
-      scalars.set([c.gradientScale, c.weightDecay, c.lr, momentum, c.step === 1 ? 1 : 1 - dampening]);
-      if (momentum === 0) kernels.sgd(parameters, gradients, bytes, scalarsAt);
-      else kernels[nesterov ? 'nesterov' : 'momentum'](parameters, gradients, slots[0]!, bytes, scalarsAt);
+    kernel,
+    scalars: (c) => [c.gradientScale, c.weightDecay, c.lr, ...(momentum === 0 ? [] : [momentum, c.step === 1 ? 1 : 1 - dampening])],
+    update(call) {
+      const { kernels, parameters, gradients, slots, bytes, scalarsAt } = call;
+      call.scalars.set(this.scalars(call));
+      if (kernel === 'sgd') kernels.sgd(parameters, gradients, bytes, scalarsAt);
+      else kernels[kernel](parameters, gradients, slots[0]!, bytes, scalarsAt);
     },
   };
 }
@@ -98,12 +112,16 @@ function adaptive(name: string, options: AdamOptions & { lr: number; weightDecay
     lr,
     weightDecay,
     perTensor: false,
-    update({ kernels, parameters, gradients, slots, bytes, scalarsAt, scalars, ...c }) {
+    kernel: 'adam',
+    scalars(c) {
       const l2 = decoupled ? 0 : c.weightDecay;
       const keep = decoupled ? 1 - c.lr * c.weightDecay : 1;
       const step = c.lr / (1 - beta1 ** c.step);
-      scalars.set([c.gradientScale, l2, step, keep, beta1, 1 - beta1, beta2, 1 - beta2, 1 / Math.sqrt(1 - beta2 ** c.step), epsilon]);
-      kernels.adam(parameters, gradients, slots[0]!, slots[1]!, bytes, scalarsAt);
+      return [c.gradientScale, l2, step, keep, beta1, 1 - beta1, beta2, 1 - beta2, 1 / Math.sqrt(1 - beta2 ** c.step), epsilon];
+    },
+    update(call) {
+      call.scalars.set(this.scalars(call));
+      call.kernels.adam(call.parameters, call.gradients, call.slots[0]!, call.slots[1]!, call.bytes, call.scalarsAt);
     },
   };
 }
@@ -126,9 +144,11 @@ export function lion(options: LionOptions = {}): UpdateRule {
     lr,
     weightDecay,
     perTensor: false,
-    update({ kernels, parameters, gradients, slots, bytes, scalarsAt, scalars, ...c }) {
-      scalars.set([c.gradientScale, c.lr, 1 - c.lr * c.weightDecay, beta1, 1 - beta1, beta2, 1 - beta2]);
-      kernels.lion(parameters, gradients, slots[0]!, bytes, scalarsAt);
+    kernel: 'lion',
+    scalars: (c) => [c.gradientScale, c.lr, 1 - c.lr * c.weightDecay, beta1, 1 - beta1, beta2, 1 - beta2],
+    update(call) {
+      call.scalars.set(this.scalars(call));
+      call.kernels.lion(call.parameters, call.gradients, call.slots[0]!, call.bytes, call.scalarsAt);
     },
   };
 }
@@ -144,16 +164,21 @@ export function lamb(options: AdamOptions = {}): UpdateRule {
     lr,
     weightDecay,
     perTensor: true,
-    update({ kernels, parameters, gradients, slots, bytes, scalarsAt, scalars, sumsAt, sums, ...c }) {
+    kernel: 'lambDirection',
+    scalars(c) {
       const first = 1 / (1 - beta1 ** c.step);
       const root = 1 / Math.sqrt(1 - beta2 ** c.step);
-      scalars.set([c.gradientScale, c.weightDecay, first, beta1, 1 - beta1, beta2, 1 - beta2, root, epsilon]);
+      return [c.gradientScale, c.weightDecay, first, beta1, 1 - beta1, beta2, 1 - beta2, root, epsilon];
+    },
+    update(call) {
+      const { kernels, parameters, gradients, slots, bytes, scalarsAt, scalars, sumsAt, sums, lr } = call;
+      scalars.set(this.scalars(call));
       kernels.lambDirection(parameters, gradients, slots[0]!, slots[1]!, bytes, scalarsAt);
       kernels.sumSquares(parameters, bytes, sumsAt);
       const weights = Math.sqrt(total(sums));
       kernels.sumSquares(gradients, bytes, sumsAt);
       const direction = Math.sqrt(total(sums));
-      scalars.set([1, -c.lr * (weights > 0 && direction > 0 ? weights / direction : 1)]);
+      scalars.set([1, -lr * (weights > 0 && direction > 0 ? weights / direction : 1)]);
       kernels.blend(parameters, gradients, bytes, scalarsAt);
     },
   };
