@@ -32,6 +32,11 @@ export async function buildProgram(name?: string): Promise<Command> {
 
 /** Runs the command line and answers the exit code: 0 done, 1 user error, 2 unsupported, 70 bug, 130 interrupted. */
 export async function main(argv: readonly string[]): Promise<number> {
+  // `pare ... | head` closes the pipe early: that is no failure of ours.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    throw error;
+  });
   try {
     if (argv.length === 3 && (argv[2] === '--version' || argv[2] === '-V')) {
       process.stdout.write(`${VERSION}\n`);
