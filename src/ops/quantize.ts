@@ -9,6 +9,7 @@ import { letters } from './axes-text.js';
 import { commonDtype, nodeAxes, opsPerOutput, outputs, requireDtype } from './compute-helpers.js';
 import { normalizeAxis, requireRank, tensorResult, unifyDims } from './infer-helpers.js';
 import type { Axes, InferContext, Inferred, OpRecord } from './op.js';
+import { dequantizeGrad, quantizeGrad } from './quantize-grad.js';
 
 const REALS: readonly DType[] = ['float', 'float16', 'bfloat16'];
 const SMALL_FLOATS: readonly DType[] = [
@@ -111,7 +112,7 @@ export const QUANTIZE_OPS: readonly OpRecord[] = [
     domain: '',
     since: 10,
     infer: quantizeResult,
-    grad: 'none',
+    grad: quantizeGrad,
     axes: granularityAxes(1),
     quant: 'none',
     cost: opsPerOutput(3),
@@ -121,7 +122,7 @@ export const QUANTIZE_OPS: readonly OpRecord[] = [
     domain: '',
     since: 10,
     infer: dequantizeResult,
-    grad: 'none',
+    grad: dequantizeGrad,
     axes: granularityAxes(1),
     quant: 'none',
     cost: opsPerOutput(2),

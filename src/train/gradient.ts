@@ -251,8 +251,8 @@ class ReverseWalk {
       if (!node.inputs.some((v) => v && this.#needed.has(v)) && !capturesAny(node, this.#needed)) continue;
       for (const output of node.outputs) {
         const dtype = tensorTypeOf(output)?.dtype;
-        // What is no float (indices, masks, shapes) carries no gradient. Of unknown types the operator has to say.
-        if (output && (dtype === undefined || isFloat(dtype))) this.#needed.add(output);
+        // What is no float (indices, masks, shapes) carries no gradient, but for quantized values. Of unknown types the operator has to say.
+        if (output && (dtype === undefined || isFloat(dtype) || node.opType === 'QuantizeLinear')) this.#needed.add(output);
       }
     }
   }
