@@ -4,6 +4,7 @@ import type { Node } from '../ir/graph.js';
 import { type Dim, formatShape, type Shape } from '../ir/type.js';
 import { axesText, ignored, letters, outputShape } from './axes-text.js';
 import { floating, requireType } from './element-record.js';
+import { gridSampleGrad } from './grid-sample-grad.js';
 import { normalizeAxis, requireRank, shapeFromInput, tensorResult, unifyDims } from './infer-helpers.js';
 import type { Axes, InferContext, OpRecord, QuantFacts } from './op.js';
 import { knownNumbers, shapeItems, sizeOf } from './partial-value.js';
@@ -93,6 +94,7 @@ const record = { domain: '', grad: 'none', quant: 'none', cost: 'elementwise' } 
 
 const gridSample: OpRecord = {
   ...record,
+  grad: gridSampleGrad,
   opType: 'GridSample',
   since: 16,
   infer(ctx) {
