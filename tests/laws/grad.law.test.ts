@@ -24,6 +24,7 @@ const DIRECTIONS = 3;
 /** Samples in forms that have no gradient: name to what the error says. */
 const UNSUPPORTED: Readonly<Record<string, RegExp>> = {
   'GroupNormalization @18 (scale per group)': /upgrade the model to opset 21/,
+  'GridSample (volumes)': /volumes/,
 };
 
 /** Samples whose inputs stand on a kink or a jump, outside the domain of the function, or need more precision than float has. */
