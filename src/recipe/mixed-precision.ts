@@ -46,7 +46,7 @@ const SENSITIVITY_MIN_MS = 3000;
 export async function mixedPrecision(options: MixedPrecisionOptions): Promise<MixedPrecision> {
   const { trials, mode } = options;
   const before = trials.count;
-  const passesFor = (names: readonly string[]) => keepingPasses(options, names);
+  const passesFor = (names: readonly string[], all = false) => keepingPasses(options, names, all);
   const start = performance.now();
   let float: Model | undefined;
   const first = await trials.run(passesFor([]), (name, model) => {
@@ -72,7 +72,8 @@ export async function mixedPrecision(options: MixedPrecisionOptions): Promise<Mi
       if (!trial) {
         const names = kept.map((i) => layers[i]!.name);
         trials.options.onProgress?.({ fraction: undefined, label: `trial ${byKey.size + 1}: ${kept.length} layers kept` });
-        trial = await keptTrial(trials, passesFor(names), names.length === layers.length);
+        const all = names.length === layers.length;
+        trial = await keptTrial(trials, passesFor(names, all), all);
         byKey.set(key, trial);
       }
       return trial.drop;
@@ -96,22 +97,24 @@ export async function mixedPrecision(options: MixedPrecisionOptions): Promise<Mi
     sensitivity.samples * sensitivity.ids.length,
   );
   if (!result.met) throw notMet(search, maxDrop);
-  return { passes: passesFor(kept.map((l) => l.name)), trial: byKey.get(result.best.kept.join()), search };
+  const everything = kept.length === layers.length;
+  return { passes: passesFor(kept.map((l) => l.name), everything), trial: byKey.get(result.best.kept.join()), search };
 
   async function keptTrial(on: Trials, passes: readonly BoundPass[], everything: boolean): Promise<Trial> {
     // With everything kept there is nothing left to quantize, which the passes refuse: that is the original itself.
-    if (!everything || mode === 'weights') return on.run(passes);
+    if (!everything || (mode === 'weights' && keptAs(mode, options.options) === 'int8')) return on.run(passes);
     return { ...first, model: on.options.model, quality: { ...first.quality, after: on.before }, drop: 0 };
   }
 }
 
-/** The passes that quantize all but these layers; in mode weights below 8 bits those get 8 bits. */
-function keepingPasses({ pass, options, mode }: MixedPrecisionOptions, names: readonly string[]): BoundPass[] {
+/** The passes that quantize all but these layers; in mode weights below 8 bits those get 8 bits. `all`: there are no others. */
+function keepingPasses({ pass, options, mode }: MixedPrecisionOptions, names: readonly string[], all = false): BoundPass[] {
   const exclude = [...((options['exclude'] as string[] | undefined) ?? []), ...names];
-  const passes = [pass({ ...options, exclude })];
-  if (mode === 'weights' && names.length > 0 && keptAs(mode, options) === 'int8') {
+  const eight = mode === 'weights' && names.length > 0 && keptAs(mode, options) === 'int8';
+  const passes = all && eight ? [] : [pass({ ...options, exclude })];
+  if (eight) {
     const { block, ...rest } = options;
-    passes.push(pass({ ...eightBit(rest), ...(block === undefined ? {} : { block }), bits: 8, simplify: false }));
+    passes.push(pass({ ...eightBit(rest), ...(block === undefined ? {} : { block }), bits: 8, ...(all ? {} : { simplify: false }) }));
   }
   return passes;
 }
