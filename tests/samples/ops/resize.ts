@@ -74,7 +74,7 @@ export const SAMPLES: readonly OpSample[] = [
     noKernel: 'ONNX Runtime runs Upsample from opset 7 on',
     expect: ['float[1,2,8,15]'],
   },
-  { op: 'GridSample', inputs: [rand([2, 3, 4, 5]), rand([2, 5, 7, 2])] },
+  { op: 'GridSample', inputs: [rand([2, 3, 5, 6]), rand([2, 6, 7, 2])] },
   {
     op: 'GridSample',
     label: 'older',
