@@ -1,5 +1,7 @@
 // The public API of Pare's core: everything here runs in Node, a browser tab or a worker. A test pins this list.
 
+export type { Finding, LayerEvidence } from './analysis/causes/cause.js';
+export { CAUSES } from './analysis/causes/causes.js';
 export { type CompareOptions, type Comparison, compareSessions, compareSources } from './analysis/compare.js';
 export { type CostOptions, type ModelCost, modelCost, type NodeCost } from './analysis/cost.js';
 export { DifferenceAccumulator, type OutputDifference } from './analysis/difference.js';
@@ -50,15 +52,19 @@ export { quantizeCodebook } from './passes/quantize/codebook.js';
 export { quantizeDynamic } from './passes/quantize/dynamic.js';
 export { spellOutLookups } from './passes/quantize/spell-out-lookups.js';
 export { quantizeStatic } from './passes/quantize/static.js';
+export { storeWeights } from './passes/quantize/stored.js';
 export { quantizeWeights } from './passes/quantize/weights.js';
 export { hoistConstants } from './passes/simplify/hoist-constants.js';
 export { simplify } from './passes/simplify/index.js';
 export { type CompareTwoOptions, compareTwo, type ModelComparison } from './recipe/compare.js';
 export { type CreatedOutput, type CreateOptions, type CreateRecord, createModel } from './recipe/create.js';
+export { type ExplainOptions, explainLayers } from './recipe/explain.js';
+export { type LatencyPlanOptions, planLatency } from './recipe/latency-plan.js';
 export { type MixedPrecision, type MixedPrecisionOptions, mixedPrecision } from './recipe/mixed-precision.js';
 export { type PipelineOptions, runPipeline } from './recipe/pipeline.js';
 export { type ModelProfile, type ProfileOptions, profileModel } from './recipe/profile.js';
 export { type Budget, checkBudget, qualityDrop } from './recipe/quality.js';
+export { planQuantization, type QuantizePlan, type QuantizePlanOptions } from './recipe/quantize-plan.js';
 export type { InputModel, Stage, StagedModel } from './recipe/staging.js';
 export { type Trial, type TrialOptions, Trials } from './recipe/trials.js';
 export type { DeviceFigures, VariantDevice } from './recipe/variants/measure.js';

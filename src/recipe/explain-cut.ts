@@ -1,7 +1,7 @@
 // A quantized model cut open at the input of every layer: each layer reads an input of its own in place of what the layers before it gave, so that
 // one run with the original's values shows the error that each layer adds by itself.
 
-import { integerRange } from '../ir/dtype.js';
+import { type DType, integerRange } from '../ir/dtype.js';
 import type { Node, Value } from '../ir/graph.js';
 import { type Model, tensorTypeOf } from '../ir/model.js';
 import { tensorType } from '../ir/type.js';
@@ -13,6 +13,8 @@ export interface OpenedLayer {
   /** Name of the layer's input in the original, and of the input that stands for it in the opened model. */
   readonly input: string;
   readonly feed: string;
+  /** Type that the layer is fed in. */
+  readonly dtype: DType;
   /** Name of the layer's result in both. */
   readonly output: string;
   /** Name of the input as the layer reads it, rounded; null where it is read as it is. */
@@ -36,10 +38,13 @@ export function cutOpen(b: Model, layers: readonly MatchedLayer[]): { model: Mod
     const core = layer.b && twinOf(graph.ownValue(layer.b.outputs[0]!.name));
     if (!data || data.isConstant || !core || graph.ownValue(output) === undefined) continue;
     const { reader, index, dequantized } = entryOf(core, layer.dataIndex);
-    let feed = feeds.get(data.name);
+    // In half precision the layer reads what lies between two layers as it is.
+    const dtype = tensorTypeOf(reader.input(index))?.dtype ?? 'float';
+    const key = `${dtype} ${data.name}`;
+    let feed = feeds.get(key);
     if (!feed) {
-      feed = graph.addInput(graph.freshName(`${data.name}_fed`), tensorTypeOf(data) ?? tensorType('float', null));
-      feeds.set(data.name, feed);
+      feed = graph.addInput(graph.freshName(`${data.name}_fed`), tensorType(dtype, tensorTypeOf(data)?.shape ?? null));
+      feeds.set(key, feed);
     }
     if (!done.has(reader)) {
       done.add(reader);
@@ -50,6 +55,7 @@ export function cutOpen(b: Model, layers: readonly MatchedLayer[]): { model: Mod
       layer,
       input: data.name,
       feed: feed.name,
+      dtype,
       output,
       rounded: dequantized?.name ?? kept?.rounded ?? null,
       range: rangeOf(reader),

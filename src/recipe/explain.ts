@@ -89,7 +89,7 @@ async function measure(
       const x = { ...batch.inputs, ...cutToSize(await first.run(batch.inputs), batch, options.data.fixedBatch) };
       const y = await whole.run(batch.inputs);
       const feeds: Record<string, Tensor> = { ...batch.inputs };
-      for (const o of opened) feeds[o.feed] = x[o.input]!;
+      for (const o of opened) feeds[o.feed] = x[o.input]!.cast(o.dtype);
       const z = await cut.run(feeds);
       const w = exact && (await exact.run(feeds));
       for (const o of opened) add(measured.get(o.layer)!, o, x, y, z, w);

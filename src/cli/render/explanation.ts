@@ -29,11 +29,19 @@ export function renderExplanation({ layers, findings }: Explanation): string[] {
 }
 
 export function renderFindings(findings: readonly Finding[]): string {
-  const lines = findings.slice(0, MAX_FINDINGS).map((f) => {
+  const floats = findings.filter((f) => f.cause === 'unquantizable');
+  const lost = findings.filter((f) => f.cause !== 'unquantizable');
+  const lines = lost.slice(0, MAX_FINDINGS).map((f) => {
     const fix = f.fixes[0];
     const flags = fix ? `\n  fix: ${fixFlag(fix)}` : '';
     return `cause ${f.cause}: ${f.node}: ${f.evidence}${f.advice ? `\n  advice: ${f.advice}` : ''}${flags}`;
   });
-  if (findings.length > MAX_FINDINGS) lines.push(`and ${findings.length - MAX_FINDINGS} more`);
+  if (lost.length > MAX_FINDINGS) lines.push(`and ${lost.length - MAX_FINDINGS} more causes`);
+  if (floats.length > 0) {
+    const names = floats.slice(0, 4).map((f) => f.node);
+    lines.push(
+      `cause unquantizable: ${floats.length} layers compute in float on float weights: ${names.join(', ')}${floats.length > 4 ? ', …' : ''}`,
+    );
+  }
   return lines.join('\n');
 }
