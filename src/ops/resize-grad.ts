@@ -3,6 +3,7 @@
 
 import type { Value } from '../ir/graph.js';
 import { elementCount, Tensor } from '../ir/tensor.js';
+import { constantNumbers } from './constant-input.js';
 import { dimsOf, dtypeOf } from './grad-builder.js';
 import type { GradContext, GradFn } from './op.js';
 
@@ -21,9 +22,10 @@ function axisPlans(ctx: GradContext): AxisPlan[] {
   const dims = dimsOf(ctx.input(0));
   const out = dimsOf(node.output(0));
   const axes = (node.ints('axes') ?? dims.map((_, i) => i)).map((a) => (a < 0 ? a + dims.length : a));
-  const given = ctx.has(2) ? ctx.constant(2)?.numbers() : undefined;
+  // Scales and region are float constants, but nothing to train: read past the choice of parameters.
+  const given = constantNumbers(node, 2);
   if (ctx.has(2) && given === undefined) ctx.unsupported('scales that are not constant');
-  const roi = ctx.has(1) ? ctx.constant(1)?.numbers() : undefined;
+  const roi = constantNumbers(node, 1);
   const crops = node.string('coordinate_transformation_mode', 'half_pixel') === 'tf_crop_and_resize';
   if (crops && !roi) ctx.unsupported('a region that is not constant');
   const policy = node.string('keep_aspect_ratio_policy', 'stretch');
