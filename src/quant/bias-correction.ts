@@ -41,6 +41,7 @@ export function correctable(annotation: Annotation): ComputeAnnotation[] {
 
 /** Measures the float model. Call it before Q/DQ are inserted. */
 export async function floatMeans(model: Model, layers: readonly ComputeAnnotation[], options: CorrectionOptions): Promise<OutputMeans> {
+  if (layers.length === 0) return new Map();
   const probe = cloneModel(model);
   const { graph } = probe;
   for (const output of [...graph.outputs]) graph.removeOutput(output);

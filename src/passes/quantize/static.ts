@@ -11,13 +11,14 @@ import { definePass, type PassContext } from '../../pass/define.js';
 import { type AnnotateOptions, type Annotation, annotate } from '../../quant/annotate.js';
 import { correctable, correctBiases, floatMeans } from '../../quant/bias-correction.js';
 import { elementsPerSample, measureRanges } from '../../quant/calibrate.js';
+import { inputLayerReason } from '../../quant/input-layer.js';
 import { type Inserted, type InsertOptions, insertQdq } from '../../quant/insert-qdq.js';
 import { guardFloatLayers } from '../../quant/keep-float.js';
 import { OBSERVER_NAMES, OBSERVERS } from '../../quant/observers.js';
 import { type ActivationParameters, activationParameters, measurementsOf } from '../../quant/ranges.js';
 import { RUNTIMES, type Runtime } from '../../quant/runtimes.js';
 import { codesOf, type Scheme } from '../../quant/scheme.js';
-import { selectorOf } from '../../quant/selection.js';
+import { type Selector, selectorOf } from '../../quant/selection.js';
 import { equalize } from './equalize.js';
 import { quantizeTables } from './lookup-tables.js';
 import { RUNTIME_OPTION, SELECTION_OPTIONS, SIMPLIFY_OPTION } from './options.js';
@@ -52,6 +53,10 @@ const options = z.object({
       'how ranges of activations are chosen: minmax, moving-average, percentile, entropy (least KL divergence) or mse (least squared error)',
     ),
   percentile: z.number().gt(50).max(100).default(99.99).describe('per cent of values that --observer percentile keeps inside the range'),
+  inputLayer: z
+    .enum(['float', 'int8'])
+    .default('float')
+    .describe('the first convolution, where it reads one to three channels: in float it is as fast and the input is not rounded'),
   equalize: z
     .boolean()
     .default(true)
@@ -87,7 +92,8 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
     dtype: opts.activations === 'auto' ? (runtime.activation as 'uint8' | 'int8') : opts.activations,
     symmetry: opts.symmetric ? 'symmetric' : 'asymmetric',
   };
-  const select = selectorOf(opts);
+  const chosen = selectorOf(opts);
+  const select: Selector = (node) => chosen(node) ?? (opts.inputLayer === 'float' ? inputLayerReason(node) : undefined);
   // Before the annotation, as lookups get new outputs; ranges are then measured on the rows as they will be.
   const tables = opts.embeddings
     ? quantizeTables(model, { minElements: MIN_TABLE, select, skip: (n, reason) => ctx.skip({ node: n.label, op: n.op, reason }) })
