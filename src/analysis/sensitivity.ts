@@ -31,10 +31,8 @@ export interface Perturbation {
 export interface SensitivityOptions {
   readonly engine: Engine;
   readonly data: Dataset;
-  /** Most samples to run; fewer are run where the time would not do. */
+  /** Most samples to run (default 16). */
   readonly samples?: number;
-  /** Time for the runs in ms (default 20,000); at least one batch is run. */
-  readonly budgetMs?: number;
   readonly session?: SessionOptions | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((fraction: number) => void) | undefined;
@@ -52,8 +50,8 @@ export interface Sensitivity {
 
 const SWITCH = 'pare_switch';
 const DEFAULT_SAMPLES = 16;
-const DEFAULT_BUDGET_MS = 20_000;
-const BATCH = 8;
+/** Samples run together, a quarter of all at most, so that there are halves to compare. */
+const LARGEST_BATCH = 8;
 /** Elements of one output batch that enter the Gram matrix: rows or elements beyond are passed over evenly. */
 const MAX_ELEMENTS = 1 << 15;
 /** Fewest classes on the last axis of a rank-3 output for it to count as logits over tokens. */
@@ -75,15 +73,12 @@ export async function measureSensitivity(
   let samples = 0;
   let index = 0;
   try {
-    const start = performance.now();
-    for await (const batch of options.data.batches({ batchSize: BATCH, limit })) {
-      const began = performance.now();
+    const batchSize = Math.max(1, Math.min(LARGEST_BATCH, Math.floor(limit / 4)));
+    for await (const batch of options.data.batches({ batchSize, limit })) {
       await addBatch(session, batch, options, halves[index++ % 2]!, n, (done) =>
         options.onProgress?.(Math.min(1, (samples + (batch.size * done) / n) / limit)),
       );
       samples += batch.size;
-      const now = performance.now();
-      if (now - start + (now - began) > (options.budgetMs ?? DEFAULT_BUDGET_MS)) break;
     }
   } finally {
     await session.release();

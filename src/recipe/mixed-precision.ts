@@ -36,29 +36,29 @@ export interface MixedPrecision {
   readonly trial: Trial | undefined;
 }
 
-/** Samples of the sensitivity session: twice what would do, as it is cheap beside the trials. */
-const SENSITIVITY_SAMPLES = 32;
-/** The sensitivity session may take this many times as long as the first trial, and at least this long. */
-const SENSITIVITY_SHARE = 2;
-const SENSITIVITY_MIN_MS = 3000;
+/** The sensitivity session runs as many samples, over all changes, as this many trials, within these limits for each change. */
+const SENSITIVITY = { trials: 2, least: 8, most: 32 };
 
 /** Searches. Throws E_QUALITY with the best found where no set of kept layers holds the target. */
 export async function mixedPrecision(options: MixedPrecisionOptions): Promise<MixedPrecision> {
   const { trials, mode } = options;
   const before = trials.count;
   const passesFor = (names: readonly string[], all = false) => keepingPasses(options, names, all);
-  const start = performance.now();
   let float: Model | undefined;
   const first = await trials.run(passesFor([]), (name, model) => {
     if (name === 'float') float ??= cloneModel(model);
   });
-  const firstMs = performance.now() - start;
   const maxDrop = typeof options.maxDrop === 'number' ? options.maxDrop : options.maxDrop(first.drop);
   const byKey = new Map<string, Trial>([['', first]]);
   if (first.drop <= maxDrop) {
     return { passes: passesFor([]), trial: first, search: recordOf(options, maxDrop, [], [], [pointOf([], first)], true, 1, 0) };
   }
-  const { sources, sensitivity } = await sourcesOf(options, float ?? (await simplified(options)), first.model, Math.max(SENSITIVITY_MIN_MS, SENSITIVITY_SHARE * firstMs));
+  const { sources, sensitivity } = await sourcesOf(
+    options,
+    float ?? (await simplified(options)),
+    first.model,
+    Math.max(SENSITIVITY_MIN_MS, SENSITIVITY_SHARE * firstMs),
+  );
   const { layers } = sources;
   const result = await searchKept({
     layers: layers.length,
@@ -98,7 +98,14 @@ export async function mixedPrecision(options: MixedPrecisionOptions): Promise<Mi
   );
   if (!result.met) throw notMet(search, maxDrop);
   const everything = kept.length === layers.length;
-  return { passes: passesFor(kept.map((l) => l.name), everything), trial: byKey.get(result.best.kept.join()), search };
+  return {
+    passes: passesFor(
+      kept.map((l) => l.name),
+      everything,
+    ),
+    trial: byKey.get(result.best.kept.join()),
+    search,
+  };
 
   async function keptTrial(on: Trials, passes: readonly BoundPass[], everything: boolean): Promise<Trial> {
     // With everything kept there is nothing left to quantize, which the passes refuse: that is the original itself.
@@ -129,7 +136,7 @@ function keptAs(mode: QuantizeMode, options: Readonly<Record<string, unknown>>):
   return mode === 'weights' && Number(options['bits'] ?? 4) < 8 && (options['format'] ?? 'auto') === 'auto' ? 'int8' : 'float';
 }
 
-async function sourcesOf({ trials, mode, options }: MixedPrecisionOptions, float: Model, quantized: Model, budgetMs: number) {
+async function sourcesOf({ trials, mode, options }: MixedPrecisionOptions, float: Model, quantized: Model) {
   const { engine, validation, session, shapes, signal, onProgress } = trials.options;
   const sources: PrecisionSources = await precisionSources(engine, withTypes(float, shapes), quantized, {
     mode,
@@ -138,11 +145,12 @@ async function sourcesOf({ trials, mode, options }: MixedPrecisionOptions, float
     attention: options['attention'] === true,
     outputs: options['quantizeOutputs'] === true,
   });
+  // By numbers, not by the clock: the same command finds the same layers.
+  const affordable = Math.floor((SENSITIVITY.trials * trials.samples) / Math.max(1, sources.perturbations.length));
   const sensitivity = await measureSensitivity(withTypes(float, shapes), sources.perturbations, {
     engine,
     data: validation,
-    samples: Math.min(SENSITIVITY_SAMPLES, trials.samples),
-    budgetMs,
+    samples: Math.min(trials.samples, Math.max(SENSITIVITY.least, Math.min(SENSITIVITY.most, affordable))),
     session,
     signal,
     onProgress: (fraction) => onProgress?.({ fraction, label: 'measuring sensitivity' }),
