@@ -11,7 +11,7 @@ test('finds the labels of least price, as trying all of them does', () => {
       ([a, b]) => a !== b,
     );
     const cut = new MinCut(n);
-    prices.forEach(([on, off], i) => cut.price(i, on, off));
+    for (const [i, [on, off]] of prices.entries()) cut.price(i, on, off);
     for (const [a, b, price] of borders) cut.border(a, b, price);
     const total = (labels: readonly boolean[]) =>
       prices.reduce((sum, [on, off], i) => sum + (labels[i] ? on : off), 0) +
