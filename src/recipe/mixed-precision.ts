@@ -53,12 +53,7 @@ export async function mixedPrecision(options: MixedPrecisionOptions): Promise<Mi
   if (first.drop <= maxDrop) {
     return { passes: passesFor([]), trial: first, search: recordOf(options, maxDrop, [], [], [pointOf([], first)], true, 1, 0) };
   }
-  const { sources, sensitivity } = await sourcesOf(
-    options,
-    float ?? (await simplified(options)),
-    first.model,
-    Math.max(SENSITIVITY_MIN_MS, SENSITIVITY_SHARE * firstMs),
-  );
+  const { sources, sensitivity } = await sourcesOf(options, float ?? (await simplified(options)), first.model);
   const { layers } = sources;
   const result = await searchKept({
     layers: layers.length,
