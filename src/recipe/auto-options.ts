@@ -1,5 +1,6 @@
 // `quantize --auto`: quantize, look for causes of the error, apply the options that mend them, and keep those that help.
 import type { Fix } from '../analysis/causes/cause.js';
+import { cloneModel } from '../ir/walk.js';
 import type { Pass } from '../pass/define.js';
 import type { AutoPlan } from '../pass/record.js';
 import { explainLayers } from './explain.js';
@@ -21,8 +22,12 @@ const HELPS = 0.02;
 /** Options with the fixes that helped. */
 export async function autoOptions({ trials, pass, options }: AutoRequest): Promise<{ options: Record<string, unknown>; plan: AutoPlan }> {
   const { engine, model, validation, session, shapes, signal } = trials.options;
-  const first = await trials.run([pass(options)]);
-  const { findings } = await explainLayers(model, first.model, { engine, data: validation, session, shapes, signal });
+  let float = model;
+  // Repairs move factors between layers: inner values are compared with those of the repaired float model.
+  const first = await trials.run([pass(options)], (name, at) => {
+    if (name === 'float') float = cloneModel(at);
+  });
+  const { findings } = await explainLayers(float, first.model, { engine, data: validation, session, shapes, signal });
   let best: Record<string, unknown> = { ...options };
   let drop = first.drop;
   const tried: AutoPlan['tried'][number][] = [];

@@ -36,7 +36,13 @@ function network(): Model {
     const x = b.input('x', 'float', [1, 8, 6, 6]);
     const conv = (input: Value, name: string, w: Tensor, group = 1) =>
       b.op('Conv', [input, b.constant(`${name}.w`, w)], { pads: [1, 1, 1, 1], group }, { name });
-    const a = b.op('Relu', [conv(x, 'c1', scaled([8, 8, 3, 3], 1, () => 1))]);
+    const a = b.op('Relu', [
+      conv(
+        x,
+        'c1',
+        scaled([8, 8, 3, 3], 1, () => 1),
+      ),
+    ]);
     const c = b.op('Relu', [conv(conv(a, 'deep', spread, 8), 'c2', evened)]);
     const flat = b.op('Flatten', [b.op('GlobalAveragePool', [c])]);
     b.output(b.op('Gemm', [flat, b.constant('fc.w', randomTensor([6, 8], 7))], { transB: 1 }, { name: 'fc' }), 'y');

@@ -108,7 +108,7 @@ function common({ options }: LatencyPlanOptions): Record<string, unknown> {
 }
 
 function keeping(o: LatencyPlanOptions, names: readonly string[]): BoundPass[] {
-  const own = (o.options['exclude'] as string[] | undefined) ?? [];
+  const own = (o.options.exclude as string[] | undefined) ?? [];
   return [o.pass({ ...o.options, exclude: [...own, ...names] }), storeWeights({ ...common(o), simplify: false })];
 }
 
@@ -152,8 +152,7 @@ async function timeAll(o: LatencyPlanOptions, candidates: readonly (Candidate & 
 /** Names of nodes to leave float: at the measured times, and with integer times raised by a margin. */
 async function slowLayers(o: LatencyPlanOptions, quantized: Model): Promise<string[][]> {
   o.onProgress?.('profiling nodes');
-  const plain =
-    o.options['simplify'] === false ? o.model : (await runPasses(o.model, [simplify({ opset: 21 })], { engine: o.engine })).model;
+  const plain = o.options.simplify === false ? o.model : (await runPasses(o.model, [simplify({ opset: 21 })], { engine: o.engine })).model;
   const float = withTypes(plain, o.shapes);
   const times = await profileBoth(o, float, quantized);
   if (!times) return [];

@@ -111,7 +111,7 @@ export async function mixedPrecision(options: MixedPrecisionOptions): Promise<Mi
 
 /** The passes that quantize all but these layers; in mode weights below 8 bits those get 8 bits. `all`: there are no others. */
 function keepingPasses({ pass, options, mode }: MixedPrecisionOptions, names: readonly string[], all = false): BoundPass[] {
-  const exclude = [...((options['exclude'] as string[] | undefined) ?? []), ...names];
+  const exclude = [...((options.exclude as string[] | undefined) ?? []), ...names];
   const eight = mode === 'weights' && names.length > 0 && keptAs(mode, options) === 'int8';
   const passes = all && eight ? [] : [pass({ ...options, exclude })];
   if (eight) {
@@ -128,17 +128,17 @@ function eightBit(options: Readonly<Record<string, unknown>>): Record<string, un
 }
 
 function keptAs(mode: QuantizeMode, options: Readonly<Record<string, unknown>>): PrecisionSearch['keptAs'] {
-  return mode === 'weights' && Number(options['bits'] ?? 4) < 8 && (options['format'] ?? 'auto') === 'auto' ? 'int8' : 'float';
+  return mode === 'weights' && Number(options.bits ?? 4) < 8 && (options.format ?? 'auto') === 'auto' ? 'int8' : 'float';
 }
 
 async function sourcesOf({ trials, mode, options }: MixedPrecisionOptions, float: Model, quantized: Model) {
   const { engine, validation, session, shapes, signal, onProgress } = trials.options;
   const sources: PrecisionSources = await precisionSources(engine, withTypes(float, shapes), quantized, {
     mode,
-    runtime: (options['runtime'] as 'ort-x86' | undefined) ?? 'ort-x86',
-    symmetric: options['symmetric'] === true,
-    attention: options['attention'] === true,
-    outputs: options['quantizeOutputs'] === true,
+    runtime: (options.runtime as 'ort-x86' | undefined) ?? 'ort-x86',
+    symmetric: options.symmetric === true,
+    attention: options.attention === true,
+    outputs: options.quantizeOutputs === true,
   });
   // By numbers, not by the clock: the same command finds the same layers.
   const affordable = Math.floor((SENSITIVITY.trials * trials.samples) / Math.max(1, sources.perturbations.length));
@@ -155,7 +155,7 @@ async function sourcesOf({ trials, mode, options }: MixedPrecisionOptions, float
 
 /** The float model as a pass sees it that repairs nothing before it quantizes. */
 async function simplified({ trials, options }: MixedPrecisionOptions): Promise<Model> {
-  const wanted = options['simplify'] !== false;
+  const wanted = options.simplify !== false;
   const { engine, model } = trials.options;
   const float = wanted ? (await runPasses(model, [simplify({ opset: 21 })], { engine })).model : withTypes(model);
   unfuseConvolutions(float);

@@ -68,6 +68,8 @@ export async function runPipeline(options: PipelineOptions): Promise<RunRecord> 
   const start = performance.now();
   const { input, engine } = options;
   checkSupported(input.model);
+  // Layers are explained against the float model as the passes repaired it, whose inner values are those that were quantized.
+  let float: Model | undefined;
   const { model, records, changed } = await runPasses(input.model, options.passes, {
     engine,
     ...(options.seed === undefined ? {} : { seed: options.seed }),
@@ -75,6 +77,7 @@ export async function runPipeline(options: PipelineOptions): Promise<RunRecord> 
     threads: options.session?.threads,
     signal: options.signal,
     onProgress: options.onProgress,
+    ...(options.details ? { onStage: (name: string, at: Model) => (name === 'float' ? (float = cloneModel(at)) : undefined) } : {}),
   });
   if (!changed && options.passes.some((p) => p.name !== 'simplify'))
     throw nothingToDoError(`${options.command}: nothing in this model could be changed`, reasonsOf(records));
@@ -83,7 +86,7 @@ export async function runPipeline(options: PipelineOptions): Promise<RunRecord> 
   options.onProgress?.({ fraction: undefined, label: 'writing' });
   const staged = await options.stage(model);
   try {
-    const checked = options.verify ? await verify(options, model, staged) : NOT_VERIFIED;
+    const checked = options.verify ? await verify(options, model, staged, float) : NOT_VERIFIED;
     const warnings: Warning[] = [
       ...records.flatMap((r) => r.warnings),
       ...unmatchedSelections(options.passes, [input.model, model]),
@@ -139,7 +142,7 @@ const NOT_VERIFIED: Checked = {
   warnings: [{ message: 'not verified: the result was not run (--no-verify)' }],
 };
 
-async function verify(options: PipelineOptions, model: Model, staged: StagedModel): Promise<Checked> {
+async function verify(options: PipelineOptions, model: Model, staged: StagedModel, float: Model | undefined): Promise<Checked> {
   const { engine, input, validation } = options;
   if (!validation) throw bugError('verification needs data: expected `validation`, got none');
   const compared = await compareTwo({
@@ -186,14 +189,15 @@ async function verify(options: PipelineOptions, model: Model, staged: StagedMode
           onProgress: (fraction) => options.onProgress?.({ fraction, label: 'comparing layers' }),
         })
       : [];
-  const explanation = layers.length > 0 && options.command === 'quantize' ? await explain(options, model, validation) : undefined;
+  const explanation =
+    layers.length > 0 && options.command === 'quantize' ? await explain(options, float ?? input.model, model, validation) : undefined;
   return { quality: compared.quality, outputs: compared.outputs, latency, layers, warnings, slower, explanation };
 }
 
 /** Causes of error. A model that its runtime does not run cut open goes without. */
-async function explain(options: PipelineOptions, model: Model, data: Dataset): Promise<Explanation | undefined> {
+async function explain(options: PipelineOptions, float: Model, model: Model, data: Dataset): Promise<Explanation | undefined> {
   try {
-    return await explainLayers(options.input.model, model, {
+    return await explainLayers(float, model, {
       engine: options.engine,
       data,
       session: options.session,

@@ -106,17 +106,26 @@ function weightAfter(m: MatchedLayer, found: Float32Array | undefined): Tensor |
 }
 
 /** Biases as the quantized model has them: rounded, and corrected for what the weights' rounding shifts. */
-async function biasesAfter(engine: Engine, quantized: Model, matched: readonly MatchedLayer[]): Promise<Map<MatchedLayer, { value: Value; tensor: Tensor }>> {
+async function biasesAfter(
+  engine: Engine,
+  quantized: Model,
+  matched: readonly MatchedLayer[],
+): Promise<Map<MatchedLayer, { value: Value; tensor: Tensor }>> {
   const found = new Map<MatchedLayer, { value: Value; tensor: Tensor }>();
   const pairs = matched.flatMap((m) => {
     const own = m.a.opType === 'Conv' || m.a.opType === 'Gemm' ? m.a.input(2) : null;
     const after = m.b?.opType === m.a.opType ? m.b.input(2) : null;
     return own?.isConstant && own.uses.length === 1 && after ? [{ m, own, after }] : [];
   });
-  const { tensors } = await evaluateConstants(engine, quantized, pairs.map((p) => p.after));
+  const { tensors } = await evaluateConstants(
+    engine,
+    quantized,
+    pairs.map((p) => p.after),
+  );
   for (const { m, own, after } of pairs) {
     const tensor = tensors.get(after);
-    if (tensor?.dtype === 'float' && tensor.size === own.initializer!.size) found.set(m, { value: own, tensor: tensor.reshape(own.initializer!.dims) });
+    if (tensor?.dtype === 'float' && tensor.size === own.initializer!.size)
+      found.set(m, { value: own, tensor: tensor.reshape(own.initializer!.dims) });
   }
   return found;
 }

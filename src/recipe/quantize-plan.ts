@@ -69,7 +69,7 @@ export async function planQuantization(o: QuantizePlanOptions): Promise<Quantize
     const planned = await planLatency({ ...o, options, onProgress: (label) => o.onProgress?.({ fraction: undefined, label }) });
     passes = planned.passes;
     latency = planned.plan;
-    const exclude = [...((options['exclude'] as string[] | undefined) ?? []), ...latency.kept];
+    const exclude = [...((options.exclude as string[] | undefined) ?? []), ...latency.kept];
     if (latency.kept.length > 0) options = { ...options, exclude };
   }
   if (o.maxDrop !== undefined || o.optimize === 'quality') {
@@ -100,7 +100,7 @@ export async function planQuantization(o: QuantizePlanOptions): Promise<Quantize
 function plainPasses(o: QuantizePlanOptions, options: Readonly<Record<string, unknown>>): BoundPass[] {
   const passes = [o.pass(options)];
   if (o.optimize === 'size' && o.mode !== 'weights') {
-    const exclude = (options['exclude'] as string[] | undefined) ?? [];
+    const exclude = (options.exclude as string[] | undefined) ?? [];
     passes.push(storeWeights({ exclude, minElements: SMALL_WEIGHT, simplify: false }));
   }
   return passes;
