@@ -27,10 +27,25 @@ export function tanhGeluDerivative(b: GradBuilder, x: Value): Value {
 }
 
 /** Derivative of x σ(αx): s + αy (1 - s), s = σ(αx). */
-export function swishDerivative(b: GradBuilder, x: Value, y: Value, alpha: number): Value {
+function swishDerivative(b: GradBuilder, x: Value, y: Value, alpha: number): Value {
   const s = b.op('Sigmoid', [b.scale(x, alpha)]);
   return b.add(s, b.mul(b.scale(y, alpha), b.sub(b.number(x, 1), s)));
 }
+
+/** A kind of GELU of x, or of x plus a bias over the last axis. */
+export function biasedGeluGrad(derivative: (b: GradBuilder, x: Value) => Value): GradFn {
+  return (ctx) => {
+    const { b, wants } = ctx;
+    const sum = ctx.has(1) ? b.add(ctx.input(0), ctx.input(1)) : ctx.input(0);
+    const dx = b.mul(ctx.outputGrad(), derivative(b, sum));
+    return [dx, wants[1] ? unbroadcastTo(b, dx, ctx.input(1)) : null];
+  };
+}
+
+/** x σ(αx) with ONNX Runtime's default α = 1.702. */
+export const quickGeluGrad: GradFn = elementGrad((b, dy, x, y, { node }) =>
+  b.mul(dy, swishDerivative(b, x, y, node.float('alpha', 1.702))),
+);
 
 function mishDerivative(b: GradBuilder, x: Value): Value {
   const w = b.op('Tanh', [b.op('Softplus', [x])]);

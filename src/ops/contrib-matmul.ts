@@ -20,6 +20,7 @@ import {
   quantParameterTerm,
   requireQuantParameter,
 } from './matmul.js';
+import { fusedMatmulGrad } from './matmul-grad.js';
 import type { Axes, CostContext, InferContext, Inferred, OpRecord, QuantFacts, Work } from './op.js';
 
 const domain = 'com.microsoft';
@@ -214,8 +215,8 @@ const lowBitCost = ({ node, outputs }: CostContext): Work => ({
 });
 
 export const CONTRIB_MATMUL_OPS: readonly OpRecord[] = [
-  { ...fused, opType: 'FusedMatMul' },
-  { ...fused, opType: 'TransposeMatMul' },
+  { ...fused, opType: 'FusedMatMul', grad: fusedMatmulGrad },
+  { ...fused, opType: 'TransposeMatMul', grad: fusedMatmulGrad },
   { ...fused, opType: 'FusedMatMulActivation' },
   {
     ...base,

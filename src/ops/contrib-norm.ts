@@ -3,6 +3,7 @@
 import { floorDivDims } from '../ir/dim.js';
 import type { Node } from '../ir/graph.js';
 import { formatShape, type Shape } from '../ir/type.js';
+import { biasedGeluGrad, geluDerivative, quickGeluGrad, tanhGeluDerivative } from './activation-grad.js';
 import { broadcastTerms, letters, sameAxes, sameAxesBut } from './axes-text.js';
 import {
   BYTES,
@@ -19,6 +20,7 @@ import {
   unary,
 } from './compute-helpers.js';
 import { requireRank, requireRankAtLeast, tensorResult, unifyDims } from './infer-helpers.js';
+import { skipNormGrad } from './norm-grad.js';
 import type { Axes, InferContext, Inferred, OpRecord, QuantFacts } from './op.js';
 
 const base = { domain: 'com.microsoft', since: 1, grad: 'none' } as const;
@@ -142,6 +144,7 @@ export const CONTRIB_NORM_OPS: readonly OpRecord[] = [
   {
     ...base,
     opType: 'SkipLayerNormalization',
+    grad: skipNormGrad('layer'),
     infer: skipNormResult([2, 3, 4]),
     axes: skipNormAxes,
     quant: TWO_INPUTS,
@@ -150,6 +153,7 @@ export const CONTRIB_NORM_OPS: readonly OpRecord[] = [
   {
     ...base,
     opType: 'SkipSimplifiedLayerNormalization',
+    grad: skipNormGrad('rms'),
     infer: skipNormResult([2, 3]),
     axes: skipNormAxes,
     quant: TWO_INPUTS,
@@ -159,10 +163,10 @@ export const CONTRIB_NORM_OPS: readonly OpRecord[] = [
   { ...base, opType: 'QEmbedLayerNormalization', infer: embedResult, axes: embedAxes, quant: 'none', cost: opsPerOutput(12) },
   { ...base, opType: 'GroupNorm', infer: groupNormResult, axes: groupNormAxes, quant: FUNCTION_OF_FIRST, cost: opsPerOutput(8) },
   { ...base, opType: 'SkipGroupNorm', infer: groupNormResult, axes: groupNormAxes, quant: 'none', cost: opsPerOutput(10) },
-  { ...biased, opType: 'BiasGelu' },
-  { ...biased, opType: 'FastGelu' },
-  { ...unaryActivation, opType: 'Gelu', cost: opsPerOutput(8) },
-  { ...unaryActivation, opType: 'QuickGelu', cost: opsPerOutput(5) },
+  { ...biased, opType: 'BiasGelu', grad: biasedGeluGrad(geluDerivative) },
+  { ...biased, opType: 'FastGelu', grad: biasedGeluGrad(tanhGeluDerivative) },
+  { ...unaryActivation, opType: 'Gelu', grad: biasedGeluGrad(geluDerivative), cost: opsPerOutput(8) },
+  { ...unaryActivation, opType: 'QuickGelu', grad: quickGeluGrad, cost: opsPerOutput(5) },
   {
     ...base,
     opType: 'BiasSplitGelu',

@@ -93,6 +93,11 @@ function throughNorm(b: GradBuilder, g: Value, xhat: Value, inverse: Value, axes
   return b.mul(inverse, b.sub(b.sub(g, b.reduceMean(g, axes)), along));
 }
 
+/** The same where no mean is taken off. */
+function throughRms(b: GradBuilder, g: Value, xhat: Value, inverse: Value, axes: readonly number[]): Value {
+  return b.mul(inverse, b.sub(g, b.mul(xhat, b.reduceMean(b.mul(g, xhat), axes))));
+}
+
 /** Scale and bias that broadcast to x as `shape` [1,C,1..]. */
 function perChannelGrads(
   ctx: GradContext,
@@ -179,11 +184,39 @@ function rmsNormGrad(ctx: GradContext): (Value | null)[] {
   const axes = range(firstAxis(ctx), dimsOf(x).length);
   const inverse = inverseRoot(b, b.reduceMean(b.mul(x, x), axes), node.float('epsilon', 1e-5));
   const xhat = b.mul(x, inverse);
-  const dx = () => {
-    const g = b.mul(dy, scale);
-    return b.mul(inverse, b.sub(g, b.mul(xhat, b.reduceMean(b.mul(g, xhat), axes))));
+  return [
+    wants[0] ? throughRms(b, b.mul(dy, scale), xhat, inverse, axes) : null,
+    wants[1] ? unbroadcast(b, b.mul(dy, xhat), dimsOf(scale)) : null,
+  ];
+}
+
+/**
+ * ONNX Runtime's normalization of x + skip (+ bias) over the last axis, whose fourth output is that sum. Inputs: x, skip, scale, then
+ * for `layer` the offset, then the bias.
+ */
+export function skipNormGrad(kind: 'layer' | 'rms'): GradFn {
+  return (ctx) => {
+    const { b, node, wants } = ctx;
+    if (ctx.outputGrads[1] || ctx.outputGrads[2]) return ctx.unsupported('through its statistics');
+    const [x, skip, scale, dy, past] = [ctx.input(0), ctx.input(1), ctx.input(2), ctx.outputGrads[0], ctx.outputGrads[3]];
+    const at = kind === 'layer' ? 4 : 3;
+    const plain = b.add(x, skip);
+    const sum = node.outputs[3] ?? (ctx.has(at) ? b.add(plain, ctx.input(at)) : plain);
+    const axes = [dimsOf(x).length - 1];
+    const epsilon = node.float('epsilon', 1e-12);
+    const parts = () => {
+      if (kind === 'layer') return normalized(b, sum, axes, epsilon);
+      const inverse = inverseRoot(b, b.reduceMean(b.mul(sum, sum), axes), epsilon);
+      return { xhat: b.mul(sum, inverse), inverse };
+    };
+    const { xhat, inverse } = parts();
+    const g = dy ? b.mul(dy, scale) : null;
+    const through = g && (kind === 'layer' ? throughNorm(b, g, xhat, inverse, axes) : throughRms(b, g, xhat, inverse, axes));
+    const ds = through && past ? b.add(through, past) : (through ?? past!);
+    const tail = [wants[at] ? unbroadcastTo(b, ds, ctx.input(at)) : null];
+    if (kind === 'layer') tail.unshift(wants[3] && dy ? unbroadcastTo(b, dy, ctx.input(3)) : null);
+    return [ds, wants[1] ? unbroadcastTo(b, ds, skip) : null, wants[2] && dy ? unbroadcastTo(b, b.mul(dy, xhat), scale) : null, ...tail];
   };
-  return [wants[0] ? dx() : null, wants[1] ? unbroadcast(b, b.mul(dy, xhat), dimsOf(scale)) : null];
 }
 
 /** (dy - y' sum(dy y)) / norm, with y' = y for the Euclidean norm and sign(x) for the sum of magnitudes. */

@@ -34,12 +34,24 @@ function axisOf(ctx: GradContext): number {
 
 const alongAxis = (dims: readonly number[], axis: number): number[] => dims.map((d, i) => (i === axis ? d : 1));
 
+/** Sums over blocks along the axis; the last block may not be full. */
+function blockSums(ctx: GradContext, products: Value, own: readonly number[]): Value {
+  const { b, node } = ctx;
+  const axis = axisOf(ctx);
+  const block = node.int('block_size', 0);
+  const dims = dimsOf(products);
+  const missing = own[axis]! * block - dims[axis]!;
+  const whole = b.pad(products, [...dims.map(() => 0), ...dims.map((_, i) => (i === axis ? missing : 0))]);
+  const split = dims.flatMap((d, i) => (i === axis ? [own[axis]!, block] : [d]));
+  return b.reduceSum(b.reshape(whole, split), [axis + 1], false);
+}
+
 /** Sum of `products` (shaped like x) over all that one scale serves, divided by the scale. */
 function scaleGrad(ctx: GradContext, products: Value): Value {
-  const { b, node } = ctx;
-  if (node.int('block_size', 0) > 0) return ctx.unsupported('of a scale per block');
+  const { b } = ctx;
   const scale = ctx.input(1);
   const own = dimsOf(scale);
+  if (ctx.node.int('block_size', 0) > 0) return b.div(blockSums(ctx, products, own), scale);
   const single = own.length === 0 || own[0] === 1;
   const target = single ? [] : alongAxis(dimsOf(products), axisOf(ctx));
   return b.div(b.reshape(unbroadcast(b, products, target), own), scale);

@@ -5,6 +5,7 @@ import type { Node } from '../ir/graph.js';
 import type { Dim, Shape } from '../ir/type.js';
 import { requireRank, tensorResult, unifyDims } from './infer-helpers.js';
 import type { CostContext, InferContext, Inferred, OpRecord, Work } from './op.js';
+import { recurrentGrads } from './recurrent-grad.js';
 
 const GATES = { RNN: 1, GRU: 3, LSTM: 4 } as const;
 type Recurrent = keyof typeof GATES;
@@ -62,7 +63,7 @@ function record(opType: Recurrent): OpRecord {
     domain: '',
     since: 7,
     infer: inferRecurrent(opType),
-    grad: 'none',
+    grad: recurrentGrads[opType],
     axes: recurrentAxes(opType),
     quant: { kind: 'compute', data: [0], weight: 1, bias: null, channelAxis: () => 1 },
     cost: recurrentCost,

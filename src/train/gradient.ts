@@ -21,6 +21,9 @@ import { enterTraining, type TrainingState } from './training-mode.js';
 /** Oldest default opset whose operators the gradients are written in (ReduceSum takes its axes as an input). */
 const OLDEST_OPSET = 13;
 
+/** Operators whose float constants say how, not what, to compute. */
+const SHAPE_CONSTANTS = new Set(['Resize', 'Upsample']);
+
 /** Operators that hold graphs: their gradient is not taken. */
 const CONTROL_HINTS: Readonly<Record<string, string>> = {
   If: 'simplify the model with fixed shapes first: a branch that is always taken is put in place of the If',
@@ -161,7 +164,7 @@ function requireStaticInputs(graph: Graph): void {
 
 function chooseParameters(graph: Graph, wanted: DifferentiateOptions['parameters']): Value[] {
   const floats = graph.initializers.filter((v) => isFloat(v.initializer!.dtype));
-  if (wanted === undefined) return floats;
+  if (wanted === undefined) return floats.filter((v) => !v.uses.some((u) => SHAPE_CONSTANTS.has(u.node.opType)));
   if (typeof wanted === 'function') return floats.filter((v) => wanted(v.name, v.initializer!));
   return wanted.map((name) => {
     const value = floats.find((v) => v.name === name);

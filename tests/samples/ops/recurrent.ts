@@ -59,6 +59,20 @@ export const SAMPLES: readonly OpSample[] = [
   },
   {
     op: 'LSTM',
+    label: 'bidirectional with states',
+    inputs: [f(SEQ, BATCH, INPUT), ...weights(4, 2), bias(4, 2), null, f(2, BATCH, HIDDEN), f(2, BATCH, HIDDEN)],
+    outputs: 3,
+    attributes: { hidden_size: HIDDEN, direction: 'bidirectional' },
+  },
+  {
+    op: 'GRU',
+    label: 'bidirectional with states',
+    inputs: [f(SEQ, BATCH, INPUT), ...weights(3, 2), bias(3, 2), null, f(2, BATCH, HIDDEN)],
+    outputs: 2,
+    attributes: { hidden_size: HIDDEN, direction: 'bidirectional' },
+  },
+  {
+    op: 'LSTM',
     label: 'states only',
     opset: 11,
     inputs: [f(SEQ, BATCH, INPUT), ...weights(4, 1)],
