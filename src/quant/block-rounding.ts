@@ -77,6 +77,19 @@ export class BlockRounder {
   /** Finds scale, zero point and codes for the weights `w` (length metric.size). */
   search(w: Float64Array, metric: BlockMetric): void {
     this.loss = Number.POSITIVE_INFINITY;
+    this.#search(w, metric);
+  }
+
+  /** Looks for something better than `loss`, with the scale and zero point at hand and with others. Answers whether there was any. */
+  improve(w: Float64Array, metric: BlockMetric, loss: number, scale: number, zero: number): boolean {
+    this.loss = loss;
+    this.#try(w, metric, scale, zero);
+    this.#search(w, metric);
+    return this.loss < loss;
+  }
+
+  #search(w: Float64Array, metric: BlockMetric): void {
+    const before = this.loss;
     const { size } = metric;
     let lo = 0;
     let hi = 0;
@@ -96,6 +109,7 @@ export class BlockRounder {
       else if (this.#grid.zero === 'free') this.#tryFree(w, metric, f, lo, hi);
       else this.#tryMiddle(w, metric, f, lo, hi);
     }
+    if (this.loss === before && before !== Number.POSITIVE_INFINITY) return;
     for (let round = 0; round < 3; round++) if (!this.#refit(w, metric)) break;
   }
 

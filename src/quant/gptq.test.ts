@@ -93,6 +93,12 @@ describe('roundWithHessian', () => {
     }
   });
 
+  it('descends further block by block', async () => {
+    const options: GptqOptions = { bits: 2, zero: 'absmax', block: 32, damping: 0.01, order: 'importance' };
+    const error = async (sweeps: number) => outputError(h, w, (await round({ ...options, sweeps })).values, K, N);
+    expect(await error(3)).toBeLessThan(0.95 * (await error(0)));
+  });
+
   it('does so with one scale per column, and with scales of two levels', async () => {
     const grid = { bits: 4, zero: 'middle', block: K } as const;
     const nearest = outputError(h, w, roundToNearest(w, K, N, grid).values, K, N);
@@ -122,7 +128,7 @@ describe('roundWithHessian', () => {
   it('is plain rounding by search where the data is uncorrelated', async () => {
     const math = await DenseMath.open(await nodeEngine(), 1);
     const identity = Float64Array.from({ length: K * K }, (_, i) => (i % (K + 1) === 0 ? 1 : 0));
-    const options: GptqOptions = { bits: 4, zero: 'absmax', block: 32, damping: 1e-6, order: 'given' };
+    const options: GptqOptions = { bits: 4, zero: 'absmax', block: 32, damping: 1e-6, order: 'given', sweeps: 0 };
     const factored = await factorHessian(math, identity, K, options);
     const rounded = await roundWithHessian(math, w, K, N, identity, factored, options);
     await math.release();

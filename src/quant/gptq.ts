@@ -3,6 +3,7 @@
 // With H = X^T X = (U + I) D (U + I)^T, U strictly upper triangular in the order of rounding, weight c is rounded as w_c + sum_{j<c} (w_j - v_j) U_jc
 // and the layer's squared error is sum_c D_c (target_c - v_c)^2. D and U come from a Cholesky factor of H in reverse order.
 // The feedback of earlier blocks onto a block is one product in the engine (the lazy updates of the paper).
+import { descendBlocks } from './block-descent.js';
 import {
   type BlockGrid,
   type BlockMetric,
@@ -23,6 +24,8 @@ export interface GptqOptions extends BlockGrid {
   /** Added to the diagonal of H, as a fraction of its mean. */
   readonly damping: number;
   readonly order: RoundingOrder;
+  /** Passes of block coordinate descent over the result, where blocks are small enough to be searched. */
+  readonly sweeps?: number | undefined;
 }
 
 /** H = X^T X factored for rounding in an order. */
@@ -100,6 +103,8 @@ export async function correctWeights(
 
 /** Largest block whose scale is searched with the feedback inside the block; larger ones get theirs from the weights beforehand. */
 const SEARCHED_BLOCK = 64;
+/** Passes of descent after rounding. */
+const SWEEPS = 3;
 /** Rows rounded between two products in the engine where blocks are larger than that. */
 const PANEL = 32;
 /** Times that scales of large blocks are fitted to the codes and the codes rounded anew. */
@@ -118,6 +123,7 @@ export async function roundWithHessian(
   if (options.block <= SEARCHED_BLOCK) {
     const result = newRoundedMatrix(k, n, options.block, scaleStepsOf(weights, k, n, options));
     await roundPanels(math, weights, hessian, result, options, options.block, (rounder, w, metric) => rounder.search(w, metric));
+    await descendBlocks(math, weights, h, hessian.damping, result, options, options.sweeps ?? SWEEPS);
     return result;
   }
   const size = Float64Array.from({ length: k }, (_, i) => h[i * k + i]!);
