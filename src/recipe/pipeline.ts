@@ -77,7 +77,9 @@ export async function runPipeline(options: PipelineOptions): Promise<RunRecord> 
     threads: options.session?.threads,
     signal: options.signal,
     onProgress: options.onProgress,
-    ...(options.details ? { onStage: (name: string, at: Model) => (name === 'float' ? (float = cloneModel(at)) : undefined) } : {}),
+    onStage: (name, at) => {
+      if (name === 'float' && options.details) float = cloneModel(at);
+    },
   });
   if (!changed && options.passes.some((p) => p.name !== 'simplify'))
     throw nothingToDoError(`${options.command}: nothing in this model could be changed`, reasonsOf(records));
