@@ -208,16 +208,10 @@ describe('differentiate', () => {
   });
 
   it('names every node without a gradient at once', () => {
-    const model = parseModel(
-      `<ir_version: 10, opset_import: ["" : 21]> g (float[3,3] x) => (float y)
-      <float[3,3] w = {1,2,3,4,5,6,7,8,9}> {
-      a = MatMul(x, w) d = Det(a) e = Hardmax(a) f, i = TopK<axis = 1>(a, k) n = NonMaxSuppression(d, d) h = STFT(a, s) y = ReduceSum(d) }`.replace(
-        /f, i = TopK.*?STFT\(a, s\)/,
-        '',
-      ),
-    );
+    const model = parseModel(`<ir_version: 10, opset_import: ["" : 21]> g (float[3,3] x) => (float y)
+      <float[3,3] w = {1,2,3,4,5,6,7,8,9}> { a = MatMul(x, w) d = Det(a) e = Det(w) y = Add(d, e) }`);
     const run = () => differentiate(model, { loss: 'y', parameters: ['w'] });
-    expect(run).toThrow(/no gradient for 1 node: Det "Det\(d\)"/);
+    expect(run).toThrow(/no gradient for 2 nodes: Det "Det\(e\)", Det "Det\(d\)"/);
   });
 
   it('answers null for parameters that the loss does not depend on', () => {
