@@ -48,11 +48,3 @@ export function quantizeWith(floats: Float32Array, dims: readonly number[], layo
     layout,
   };
 }
-
-/** True where every element is a finite number. */
-export function allFinite(data: Float32Array): boolean {
-  // x - x is 0 for finite x and NaN otherwise, so one sum tells.
-  let sum = 0;
-  for (let i = 0; i < data.length; i++) sum += data[i]! - data[i]!;
-  return sum === 0;
-}

@@ -213,7 +213,7 @@ function outputError(h: ArrayLike<number>, w: Float32Array, v: Float32Array, k: 
 }
 
 /** The linear layers of a model's main graph, in order; `skip` hears why a node is left out. */
-export function linearLayers(model: Model, wanted: (node: LinearLayer) => boolean): LinearLayer[] {
+function linearLayers(model: Model, wanted: (node: LinearLayer) => boolean): LinearLayer[] {
   const found: LinearLayer[] = [];
   for (const node of model.graph.nodes) {
     const layer = linearLayerOf(node);
