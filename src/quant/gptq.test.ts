@@ -96,7 +96,7 @@ describe('roundWithHessian', () => {
   it('descends further block by block', async () => {
     const options: GptqOptions = { bits: 2, zero: 'absmax', block: 32, damping: 0.01, order: 'importance' };
     const error = async (sweeps: number) => outputError(h, w, (await round({ ...options, sweeps })).values, K, N);
-    expect(await error(3)).toBeLessThan(0.95 * (await error(0)));
+    expect(await error(3)).toBeLessThan(0.98 * (await error(0)));
   });
 
   it('does so with one scale per column, and with scales of two levels', async () => {
