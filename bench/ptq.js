@@ -4,10 +4,12 @@ import { finish } from './lib/bars.js';
 import { DATA } from './lib/pare.js';
 import { latencyBars } from './ptq/latency.js';
 import { mixedBars } from './ptq/mixed.js';
+import { staticBars } from './ptq/static.js';
 import { variantBars } from './ptq/variants.js';
 import { weightBars } from './ptq/weights.js';
 
 if (existsSync(DATA)) {
+  await staticBars();
   weightBars();
   await mixedBars();
   await latencyBars();

@@ -10,8 +10,8 @@ import { variedFiles } from './files.js';
 const PHOTOS = ['cat', 'goldfish', 'kimono', 'faces_13', 'faces_2'];
 
 /**
- * The features for the keyword model; the model's own front end is not published with it. 30 ms windows each 20 ms, 40 mel bands from 125 to 7,500 Hz,
- * 2.5 times the natural logarithm of the magnitude above a floor: 0 ... 26, as TensorFlow's micro front end has it.
+ * The features for the keyword model, whose own front end is not published with it: 30 ms windows each 20 ms, 40 mel bands from 125 to 7,500 Hz, six times
+ * the natural logarithm of the magnitude above 1. Of several scalings this is one on which the model decides clearly and for many classes.
  */
 export const LOG_MEL = {
   kind: 'logmel',
@@ -22,9 +22,8 @@ export const LOG_MEL = {
   fmin: 125,
   fmax: 7500,
   power: 1,
-  floor: 0.1,
-  gain: 2.5,
-  offset: 5.76,
+  floor: 1,
+  gain: 6,
 };
 
 async function cached(name, make) {

@@ -35,6 +35,7 @@ const CASES = {
         await mobilenetCrops.test(240),
         {},
         'kl',
+        240,
       ),
   },
   resnet20: {

@@ -1,5 +1,6 @@
 // Writes an annotation into the graph: every activation gets one QuantizeLinear and one DequantizeLinear, every weight and bias becomes integers
 // behind DequantizeLinear, absorbed clamps vanish. Done once, from decisions made before; nothing is decided here.
+// Values added here have short names (q, d, s, z and a number), weights keep theirs with an ending: in small models names are a tenth of the file.
 import { bugError } from '../errors.js';
 import type { Graph, Node, Value } from '../ir/graph.js';
 import { Tensor } from '../ir/tensor.js';
@@ -51,7 +52,7 @@ class Inserter {
   readonly #graph: Graph;
   readonly #parameters: Map<Value, AffineParameters>;
   readonly #options: InsertOptions;
-  readonly #scalars = new Map<string, Value>();
+  readonly #constants = new Map<string, Value>();
 
   constructor(annotation: Annotation, parameters: Map<Value, AffineParameters>, options: InsertOptions) {
     this.#annotation = annotation;
@@ -104,20 +105,20 @@ class Inserter {
     return stands;
   }
 
-  #scalar(kind: 'scale' | 'zero_point', tensor: Tensor, base: string): Value {
-    const key = `${kind}:${tensor.dtype}:${tensor.numbers()[0]}`;
-    let value = this.#scalars.get(key);
-    if (!value) {
-      value = this.#graph.addInitializer(`${base}_${kind}`, tensor);
-      this.#scalars.set(key, value);
-    }
+  /** One initializer for equal constants. */
+  #shared(home: Graph, name: string, tensor: Tensor): Value {
+    const key = `${tensor.dtype}:${tensor.dims.join()}:${Array.from(tensor.numbers(), String).join()}`;
+    const known = this.#constants.get(key);
+    if (known && known.graph === home) return known;
+    const value = home.addInitializer(name, tensor);
+    this.#constants.set(key, value);
     return value;
   }
 
-  #scaleInputs(p: AffineParameters, base: string): [Value, Value] {
+  #scaleInputs(p: AffineParameters): [Value, Value] {
     return [
-      this.#scalar('scale', Tensor.of('float', [], p.scale.slice(0, 1)), base),
-      this.#scalar('zero_point', codesTensor(p.dtype, [], [p.zeroPoint[0]!]), base),
+      this.#shared(this.#graph, 's', Tensor.of('float', [], p.scale.slice(0, 1))),
+      this.#shared(this.#graph, 'z', codesTensor(p.dtype, [], [p.zeroPoint[0]!])),
     ];
   }
 
@@ -126,23 +127,21 @@ class Inserter {
     const producer = value.producer;
     const uses = [...value.uses];
     const before = producer ? producer._next : (this.#graph.nodes[0] ?? null);
-    const [scale, zero] = this.#scaleInputs(p, value.name);
+    const [scale, zero] = this.#scaleInputs(p);
     const type = value.type;
     const q = this.#graph.addNode(
       {
         opType: 'QuantizeLinear',
-        name: `${value.name}_QuantizeLinear`,
         inputs: [value, scale, zero],
-        outputs: [`${value.name}_quantized`],
+        outputs: ['q'],
       },
       before,
     );
     const dq = this.#graph.addNode(
       {
         opType: 'DequantizeLinear',
-        name: `${value.name}_DequantizeLinear`,
         inputs: [q.output(), scale, zero],
-        outputs: [`${value.name}_dequantized`],
+        outputs: ['d'],
       },
       before,
     );
@@ -163,15 +162,14 @@ class Inserter {
     const p = this.#parametersOf(value);
     const tensor = value.initializer!;
     const { data } = quantizeWith(tensor.floats(), tensor.dims, layoutOf(tensor.dims, PER_TENSOR), p);
-    const codes = this.#graph.addInitializer(`${value.name}_quantized`, data);
+    const codes = this.#graph.addInitializer(`${value.name}_q`, data);
     const uses = value.uses.filter(({ node }) => this.#annotation.integerNodes.has(node));
-    const [scale, zero] = this.#scaleInputs(p, value.name);
+    const [scale, zero] = this.#scaleInputs(p);
     const dq = this.#graph.addNode(
       {
         opType: 'DequantizeLinear',
-        name: `${value.name}_DequantizeLinear`,
         inputs: [codes, scale, zero],
-        outputs: [`${value.name}_dequantized`],
+        outputs: ['d'],
       },
       uses[0]?.node.graph === this.#graph ? firstReader(this.#graph, value) : (this.#graph.nodes[0] ?? null),
     );
@@ -193,15 +191,14 @@ class Inserter {
     };
     const explicitZero = readers.some((c) => c.kernel.explicitZeroPoint) || w.parameters.zeroPoint.some((z) => z !== 0);
     const home = value.graph;
-    const codes = home.addInitializer(`${name}_quantized`, w.data);
-    const scale = home.addInitializer(`${name}_scale`, w.scale);
-    const zero = explicitZero ? home.addInitializer(`${name}_zero_point`, w.zeroPoint) : null;
+    const codes = home.addInitializer(`${name}_q`, w.data);
+    const scale = home.addInitializer(`${name}_s`, w.scale);
+    const zero = explicitZero ? this.#shared(home, 'z', w.zeroPoint) : null;
     const dq = home.addNode(
       {
         opType: 'DequantizeLinear',
-        name: `${name}_DequantizeLinear`,
         inputs: [codes, scale, zero],
-        outputs: [`${name}_dequantized`],
+        outputs: ['d'],
         attributes: w.axis === undefined ? {} : { axis: w.axis },
       },
       firstReader(home, value),
@@ -225,15 +222,13 @@ class Inserter {
 
   #quantizeBias(node: Node, bias: { index: number; value: Value }, q: { data: Tensor; scale: Tensor }): void {
     const { graph } = node;
-    const base = bias.value.name;
-    const codes = graph.addInitializer(`${base}_quantized`, q.data);
-    const scale = graph.addInitializer(`${base}_scale`, q.scale);
+    const codes = graph.addInitializer('b', q.data);
+    const scale = graph.addInitializer('s', q.scale);
     const dq = graph.addNode(
       {
         opType: 'DequantizeLinear',
-        name: `${node.name || base}_bias_DequantizeLinear`,
         inputs: [codes, scale],
-        outputs: [`${base}_dequantized`],
+        outputs: ['d'],
         attributes: q.scale.rank === 1 ? { axis: 0 } : {},
       },
       node,

@@ -124,6 +124,8 @@ describe('choosing by trials', () => {
     const all = (await trials.run([pass(options)])).drop;
     const { search, trial } = await mixedPrecision({ trials, mode: 'static', pass, options, maxDrop: all / 3 });
     await expect(mixedPrecision({ trials, mode: 'static', pass, options, maxDrop: -1 })).rejects.toMatchObject({ code: 'E_QUALITY' });
+    // Only the float model itself has no loss at all.
+    await expect(mixedPrecision({ trials, mode: 'static', pass, options, maxDrop: 0 })).rejects.toMatchObject({ code: 'E_QUALITY' });
     await trials.release();
     expect(search.met).toBe(true);
     expect(search.kept.length).toBeLessThan(4);

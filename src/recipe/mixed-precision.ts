@@ -91,7 +91,8 @@ export async function mixedPrecision(options: MixedPrecisionOptions): Promise<Mi
     trials.count - before,
     sensitivity.samples * sensitivity.ids.length,
   );
-  if (!result.met) throw notMet(search, maxDrop);
+  // With every layer kept float nothing is quantized: that is no way to hold a target.
+  if (!result.met || (kept.length === layers.length && search.keptAs === 'float')) throw notMet(search, maxDrop);
   const everything = kept.length === layers.length;
   return {
     passes: passesFor(
@@ -216,12 +217,13 @@ function recordOf(
 }
 
 function notMet(search: PrecisionSearch, maxDrop: number): Error {
-  const best = search.curve.reduce((a, b) => (b.drop < a.drop ? b : a));
-  const names = search.kept.map((l) => l.name);
+  const quantizing = search.curve.filter((p) => search.keptAs === 'int8' || p.kept < search.layers);
+  const best = quantizing.reduce((a, b) => (b.drop < a.drop ? b : a));
+  const names = search.kept.length === search.layers ? [] : search.kept.map((l) => l.name);
   return qualityError(
     `no set of kept layers holds the target: expected a ${search.metric} drop of at most ${maxDrop}, best found ${best.drop.toPrecision(4)} with ${best.kept} of ${search.layers} layers kept ${search.keptAs === 'float' ? 'float' : 'at 8 bits'} (${search.evaluations} trials)`,
     {
-      hint: `allow a larger drop, or try another mode; best set: --exclude ${names.slice(0, 20).join(',')}${names.length > 20 ? ',…' : ''}`,
+      hint: `allow a larger drop, or try another mode${names.length > 0 ? `; best set: --exclude ${names.slice(0, 20).join(',')}${names.length > 20 ? ',…' : ''}` : ''}`,
     },
   );
 }

@@ -1,6 +1,7 @@
 // Static int8 quantization in Q/DQ form (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 // Inference", 2018): ranges of activations measured on data, weights per channel, biases in the accumulators' steps.
 import { z } from 'zod';
+import { forgetAddedTypes, typedNames } from '../../analysis/stated-types.js';
 import type { Dataset } from '../../data/dataset.js';
 import { spreadSamples } from '../../data/spread.js';
 import { dataError } from '../../errors.js';
@@ -86,6 +87,7 @@ export const quantizeStatic = definePass({
 async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassContext): Promise<boolean> {
   if (!ctx.data)
     throw dataError('static quantization: expected calibration data, got none', { hint: 'give --data, for example --data calib.npz' });
+  const stated = typedNames(model);
   const bytesBefore = await prepareModel(model, { simplify: opts.simplify, opset: OPSET }, ctx, 'static');
   const runtime: Runtime = RUNTIMES[opts.runtime];
   const activation: Omit<Scheme, 'granularity'> = {
@@ -147,6 +149,7 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
     ctx.note('biasCorrection', await correctBiases(model, layers, means, { ...repair, onProgress }));
   }
   report(annotation, parameters, inserted, tables, ctx);
+  forgetAddedTypes(model, stated);
   warnIfLarger(bytesBefore, model, 'scales, zero points and Q/DQ nodes take more than the smaller weights save', ctx);
   return true;
 }

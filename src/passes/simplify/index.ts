@@ -3,9 +3,10 @@
 import { z } from 'zod';
 import { GraphInference } from '../../analysis/infer-graph.js';
 import { inferShapes } from '../../analysis/shapes.js';
+import { forgetAddedTypes, typedNames } from '../../analysis/stated-types.js';
 import type { Value } from '../../ir/graph.js';
 import type { Model } from '../../ir/model.js';
-import { walkGraphs, walkNodes } from '../../ir/walk.js';
+import { walkNodes } from '../../ir/walk.js';
 import { definePass, type PassContext } from '../../pass/define.js';
 import { applyRules, mergeOutcomes, type RewriteHooks, type RuleOutcome } from '../../rewrite/driver.js';
 import type { Rule } from '../../rewrite/rule.js';
@@ -164,23 +165,6 @@ function hooksOf(model: Model, values: ReturnType<typeof inferShapes>['values'],
   const inference = new GraphInference(model, false);
   for (const [value, content] of values) inference.values.set(value, content);
   return { infer: (node) => inference.inferNode(node), checkAborted: () => ctx.checkAborted() };
-}
-
-/** Names of the values whose types the file states. */
-function typedNames(model: Model): Set<string> {
-  const names = new Set<string>();
-  for (const graph of walkGraphs(model.graph)) for (const value of graph.values()) if (value.type) names.add(value.name);
-  return names;
-}
-
-/**
- * Forgets the inferred types of values inside that the file said nothing about: it need not grow by them, runtimes infer for themselves,
- * and what ONNX Runtime fuses when it loads the model stays what it was. Types in subgraphs and of inputs, outputs and constants stay.
- */
-function forgetAddedTypes(model: Model, stated: ReadonlySet<string>): void {
-  for (const value of model.graph.values()) {
-    if (value.producer && !value.isGraphOutput && !stated.has(value.name)) value.type = undefined;
-  }
 }
 
 function countNodes(model: Model): number {
