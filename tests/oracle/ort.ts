@@ -43,6 +43,8 @@ function toOrt(tensor: Tensor): ort.Tensor {
   const dims = [...tensor.dims];
   if (tensor.dtype === 'string') return new ort.Tensor('string', tensor.stringValues(), dims);
   const type = ORT_TYPES[tensor.dtype] as 'float32';
+  // Where JavaScript has a Float16Array (Node 24) the class turns halves into one, which the native code refuses; a plain object passes.
+  if (tensor.dtype === 'float16') return { type, data: tensor.view(), dims, location: 'cpu' } as unknown as ort.Tensor;
   return new ort.Tensor(type, tensor.view() as Float32Array, dims);
 }
 
