@@ -4,6 +4,7 @@ import { finish } from './lib/bars.js';
 import { DATA } from './lib/pare.js';
 import { latencyBars } from './ptq/latency.js';
 import { mixedBars } from './ptq/mixed.js';
+import { recurrentBars } from './ptq/recurrent.js';
 import { staticBars } from './ptq/static.js';
 import { variantBars } from './ptq/variants.js';
 import { weightBars } from './ptq/weights.js';
@@ -12,6 +13,7 @@ if (existsSync(DATA)) {
   await staticBars();
   weightBars();
   await mixedBars();
+  await recurrentBars();
   await latencyBars();
   await variantBars();
 } else console.log(`skipped: no folder ${DATA} (set PARE_DATA)`);

@@ -12,12 +12,15 @@ import { codesTensor, quantizeTensor } from '../../quant/tensor.js';
 import { transposeMatrices } from '../../quant/transpose.js';
 import { lookupOf, writeRowLookup } from './lookup.js';
 import { replaceNode } from './replace.js';
+import { storableWeights, storeWeight } from './stored.js';
 
 export interface DynamicOptions {
   readonly weights: Omit<Scheme, 'granularity'>;
   readonly perChannel: boolean;
   readonly conv: 'float' | 'integer';
   readonly embeddings: boolean;
+  /** Weights of nodes without a dynamic kernel are stored in 8 bits. */
+  readonly others: boolean;
   readonly minElements: number;
   readonly select: Selector;
   readonly skip: (node: Node, reason: string) => void;
@@ -36,6 +39,8 @@ export class DynamicRewriter {
   readonly #options: DynamicOptions;
   readonly #constants = new DerivedConstants();
   readonly #activations = new Map<Graph, Map<Value, Quantized>>();
+  /** Weights as they come back from 8 bits. */
+  readonly #restored = new Set<Value>();
   readonly counts: Record<string, number> = {};
   usesContrib = false;
 
@@ -102,7 +107,7 @@ export class DynamicRewriter {
       case 'GRU':
       case 'RNN':
       case 'ConvTranspose':
-        return () => `there is no dynamically quantized ${node.opType} kernel; mode weights stores its weights smaller`;
+        return (n) => this.#stored(n, `there is no dynamically quantized ${n.opType} kernel`);
       default:
         return undefined;
     }
@@ -248,9 +253,10 @@ export class DynamicRewriter {
   #conv(node: Node): true | string | undefined {
     const weight = node.input(1);
     const data = node.input(0);
+    if (weight && this.#restored.has(weight)) return true;
     if (!weight?.isConstant || !weight.initializer || !data) return 'its weight is not a constant';
     if (this.#options.conv === 'float')
-      return 'ConvInteger is slower than float convolution; static mode quantizes it, or ask with --conv integer';
+      return this.#stored(node, 'ConvInteger is slower than float convolution; static mode quantizes it, or ask with --conv integer');
     const problem = this.#weightProblem(weight.initializer);
     if (problem) return problem;
     const { dims } = weight.initializer;
@@ -282,10 +288,28 @@ export class DynamicRewriter {
     return true;
   }
 
+  // ---- weights alone ----
+
+  /** Stores the weights in 8 bits that fold to float at load; a reason where that is switched off or not possible. */
+  #stored(node: Node, reason: string): true | string {
+    if (!this.#options.others) return reason;
+    // A weight that another reader stored already is a constant no more.
+    let done = node.inputs.some((v) => v && this.#restored.has(v));
+    let problem: string | undefined;
+    for (const [weight, granularity] of storableWeights(node)) {
+      const own = this.#weightProblem(weight.initializer!);
+      if (own === undefined) {
+        this.#restored.add(storeWeight(weight, this.#options.perChannel ? granularity : { kind: 'tensor' }));
+        done = true;
+      } else problem ??= own;
+    }
+    return done || (problem ?? reason);
+  }
+
   // ---- recurrent and attention (contrib) ----
 
   #lstm(node: Node): true | string | undefined {
-    if (node.int('layout', 0) !== 0) return 'DynamicQuantizeLSTM has no batch-first layout';
+    if (node.int('layout', 0) !== 0) return this.#stored(node, 'DynamicQuantizeLSTM has no batch-first layout');
     const w = node.input(1);
     const r = node.input(2);
     if (!w?.isConstant || !r?.isConstant || !w.initializer || !r.initializer) return 'its weights are not constants';

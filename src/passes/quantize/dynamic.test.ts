@@ -102,8 +102,8 @@ describe('quantizeDynamic', () => {
     expect(cosine(await runModel(model, FEEDS), await runModel(result, FEEDS))).toBeGreaterThan(0.999);
   });
 
-  it('leaves convolutions float with a reason, or writes ConvInteger with unsigned weights per channel', async () => {
-    const model = buildModel('conv', (b) => {
+  const convolution = () =>
+    buildModel('conv', (b) => {
       const x = b.input('x', 'float', [1, 4, 9, 9]);
       const y = b.op('Conv', [x, b.constant('w', randomTensor([4, 2, 3, 3], 2)), b.constant('b', randomTensor([4], 3))], {
         group: 2,
@@ -111,14 +111,49 @@ describe('quantizeDynamic', () => {
       });
       b.output(y, 'y');
     });
-    await expect(quantized(model)).rejects.toMatchObject({
+  const images = [{ x: randomTensor([1, 4, 9, 9], 8) }];
+
+  it('stores weights of convolutions in 8 bits that the runtime folds at load', async () => {
+    const model = convolution();
+    const { result, context } = await quantized(model);
+    expect(opCounts(result)).toEqual({ Cast: 1, Mul: 1, Conv: 1 });
+    expect(result.graph.initializers.find((v) => v.initializer!.size === 72)?.initializer?.dtype).toBe('int8');
+    expect(context.notes.quantized).toEqual({ Conv: 1 });
+    expect(cosine(await runModel(model, images), await runModel(result, images))).toBeGreaterThan(0.9999);
+  });
+
+  it('leaves convolutions float with a reason where that is asked for', async () => {
+    await expect(quantized(convolution(), { others: false })).rejects.toMatchObject({
       code: 'E_NOTHING_TO_DO',
       message: expect.stringContaining('ConvInteger is slower'),
     });
+  });
+
+  it('writes ConvInteger with unsigned weights per channel', async () => {
+    const model = convolution();
     const { result } = await quantized(model, { conv: 'integer' });
-    const feeds = [{ x: randomTensor([1, 4, 9, 9], 8) }];
     expect(result.graph.initializers.some((v) => v.initializer!.dtype === 'uint8' && v.initializer!.size === 72)).toBe(true);
-    expect(cosine(await runModel(model, feeds), await runModel(result, feeds))).toBeGreaterThan(0.999);
+    expect(cosine(await runModel(model, images), await runModel(result, images))).toBeGreaterThan(0.999);
+  });
+
+  it('stores both weights of a GRU of two directions with a scale per gate row', async () => {
+    const model = buildModel('gru', (b) => {
+      const x = b.input('x', 'float', [5, 1, 16]);
+      const w = b.constant('w', randomTensor([2, 24, 16], 4, 0.3));
+      const r = b.constant('r', randomTensor([2, 24, 8], 5, 0.3));
+      const forward = b.op('GRU', [x, w, r], { hidden_size: 8, direction: 'bidirectional' });
+      const again = b.op('GRU', [b.op('Neg', [x]), w, r], { hidden_size: 8, direction: 'bidirectional' });
+      b.output(b.op('Add', [forward, again]), 'y');
+    });
+    const { result, context } = await quantized(model, { simplify: false });
+    expect(context.notes.quantized).toEqual({ GRU: 2 });
+    const codes = result.graph.initializers.filter((v) => v.initializer!.dtype === 'int8').map((v) => v.initializer!.dims);
+    expect(codes).toEqual([
+      [2, 24, 16],
+      [2, 24, 8],
+    ]);
+    const sounds = [{ x: randomTensor([5, 1, 16], 8) }];
+    expect(cosine(await runModel(model, sounds), await runModel(result, sounds))).toBeGreaterThan(0.9995);
   });
 
   it('leaves a weight with infinite numbers float', async () => {

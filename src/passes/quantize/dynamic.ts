@@ -1,5 +1,5 @@
 // Dynamic int8 quantization: weights become int8 per output channel, activations are quantized to uint8 at run time with the range of each tensor.
-// No data is needed. Written in standard ONNX operators (DynamicQuantizeLinear, MatMulInteger) that ONNX Runtime fuses into one kernel per product;
+// Convolutions and GRU keep float arithmetic on weights stored in 8 bits. No data is needed. Written in standard ONNX operators (DynamicQuantizeLinear, MatMulInteger) that ONNX Runtime fuses into one kernel per product;
 // LSTM and Attention take the contrib operators, as ONNX has no integer form of them.
 import { z } from 'zod';
 import type { Model } from '../../ir/model.js';
@@ -22,7 +22,11 @@ const options = z.object({
   conv: z
     .enum(['float', 'integer'])
     .default('float')
-    .describe('convolutions: leave float, or ConvInteger (slower than float nearly everywhere; smaller)'),
+    .describe('arithmetic of convolutions: float, or ConvInteger (slower than float nearly everywhere)'),
+  others: z
+    .boolean()
+    .default(true)
+    .describe('store weights of float convolutions and of recurrent layers without a dynamic kernel in 8 bits, folded to float at load'),
   embeddings: z.boolean().default(true).describe('store embedding tables (Gather) as int8 with one scale per row'),
   minElements: z.number().int().min(1).default(256).describe('weights with fewer elements stay float'),
   ...RUNTIME_OPTION,
@@ -53,6 +57,7 @@ async function runDynamic(model: Model, opts: QuantizeDynamicOptions, ctx: PassC
     perChannel: opts.perChannel,
     conv: opts.conv,
     embeddings: opts.embeddings,
+    others: opts.others,
     minElements: opts.minElements,
     select: selectorOf(opts),
     skip: (node, reason) => skipped.push({ node: node.label, op: node.op, reason }),

@@ -4,11 +4,12 @@
 import { z } from 'zod';
 import { Builder } from '../../ir/builder.js';
 import { DTYPES } from '../../ir/dtype.js';
-import type { Value } from '../../ir/graph.js';
+import type { Node, Value } from '../../ir/graph.js';
 import type { Model } from '../../ir/model.js';
 import { walkGraphs } from '../../ir/walk.js';
 import { definePass, type PassContext } from '../../pass/define.js';
 import { quantFactsOf } from '../../quant/annotate.js';
+import { CHANNEL_WEIGHTS, scalesAlong } from '../../quant/channel-weights.js';
 import type { Granularity } from '../../quant/scheme.js';
 import { selectorOf } from '../../quant/selection.js';
 import { quantizeTensor } from '../../quant/tensor.js';
@@ -36,22 +37,16 @@ async function runStored(model: Model, opts: z.output<typeof options>, ctx: Pass
   const done = new Set<Value>();
   for (const graph of walkGraphs(model.graph)) {
     for (const node of graph.nodes) {
-      const facts = quantFactsOf(node);
-      if (facts === 'none' || facts.kind !== 'compute') continue;
-      const weight = node.input(facts.weight);
-      const tensor = weight?.isConstant ? weight.initializer : null;
-      if (!weight || !tensor || done.has(weight) || tensor.dtype !== 'float' || tensor.size < opts.minElements) continue;
-      const reason = select(node);
-      if (reason !== undefined) {
-        ctx.skip({ node: node.label, op: node.op, reason });
-        continue;
+      for (const [weight, granularity] of storableWeights(node)) {
+        if (done.has(weight) || weight.initializer!.size < opts.minElements) continue;
+        const reason = select(node);
+        if (reason !== undefined) {
+          ctx.skip({ node: node.label, op: node.op, reason });
+          break;
+        }
+        storeWeight(weight, granularity);
+        done.add(weight);
       }
-      const axis = facts.channelAxis(node, tensor.rank);
-      store(
-        weight,
-        axis === null || tensor.rank < 2 ? { kind: 'tensor' } : { kind: 'channel', axis: axis < 0 ? axis + tensor.rank : axis },
-      );
-      done.add(weight);
     }
   }
   if (done.size === 0 && opts.simplify) nothingToQuantize('weights', []);
@@ -60,17 +55,37 @@ async function runStored(model: Model, opts: z.output<typeof options>, ctx: Pass
   return done.size > 0;
 }
 
-function store(weight: Value, granularity: Granularity): void {
+/** Constant float weights of a node and how their scales lie. */
+export function storableWeights(node: Node): [Value, Granularity][] {
+  const own = node.domain === '' ? CHANNEL_WEIGHTS[node.opType] : undefined;
+  const facts = quantFactsOf(node);
+  const inputs = own?.inputs ?? (facts !== 'none' && facts.kind === 'compute' ? [facts.weight] : []);
+  const found: [Value, Granularity][] = [];
+  for (const index of inputs) {
+    const weight = node.input(index);
+    const tensor = weight?.isConstant ? weight.initializer : null;
+    if (!weight || tensor?.dtype !== 'float') continue;
+    const axis = own ? own.axis(node) : facts !== 'none' && facts.kind === 'compute' ? facts.channelAxis(node, tensor.rank) : null;
+    if (axis === null || tensor.rank < 2) found.push([weight, { kind: 'tensor' }]);
+    else found.push([weight, scalesAlong(tensor, axis < 0 ? axis + tensor.rank : axis)]);
+  }
+  return found;
+}
+
+/** Puts int8 codes, a Cast and a Mul where the weight was; answers what they give. Throws E_DATA, and changes nothing, where the weight holds infinite numbers. */
+export function storeWeight(weight: Value, granularity: Granularity): Value {
   const tensor = weight.initializer!;
   const q = quantizeTensor(tensor, { dtype: 'int8', symmetry: 'symmetric', granularity });
   const home = weight.graph;
   const uses = [...weight.uses];
   const b = new Builder(home, { before: firstReader(home, weight) });
   const codes = b.constant(`${weight.name}_quantized`, q.data);
-  const dims = granularity.kind === 'channel' ? tensor.dims.map((d, i) => (i === granularity.axis ? d : 1)) : [];
+  // Scales broadcast over the weight; those of blocks have a last axis of one element already.
+  const dims = granularity.kind === 'channel' ? tensor.dims.map((d, i) => (i === granularity.axis ? d : 1)) : q.scale.dims;
   const scale = b.constant(`${weight.name}_scale`, q.scale.reshape(dims));
   const floats = b.op('Cast', [codes], { to: DTYPES.float.code }, { name: `${weight.name}_Cast` });
   const restored = b.op('Mul', [floats, scale], {}, { name: `${weight.name}_Mul`, outputs: [`${weight.name}_restored`] });
   if (weight.type) restored.type = weight.type;
   for (const { node, index } of uses) node.setInput(index, restored);
+  return restored;
 }

@@ -5,10 +5,11 @@ import { DTYPES } from '../../ir/dtype.js';
 import type { Graph, Node, Value } from '../../ir/graph.js';
 import type { Tensor } from '../../ir/tensor.js';
 import { type BlockOptions, type MatrixShape, packedSizes, packTensor } from '../../quant/block-pack.js';
+import { CHANNEL_WEIGHTS, scalesAlong } from '../../quant/channel-weights.js';
 import { constantOperand, DerivedConstants, type ProductNode, productOf } from '../../quant/constant-weight.js';
 import { derivedQuantized } from '../../quant/derived.js';
 import { derivedTensors } from '../../quant/lazy.js';
-import { type Granularity, quantTypeOf, type Scheme } from '../../quant/scheme.js';
+import { quantTypeOf, type Scheme } from '../../quant/scheme.js';
 import type { Selector } from '../../quant/selection.js';
 import { firstReader } from '../../quant/weights.js';
 import { lookupOf } from './lookup.js';
@@ -33,15 +34,6 @@ export interface WeightOptions {
 }
 
 const CONTRIB = 'com.microsoft';
-
-/** Weight operands of nodes without a kernel of their own: input indices and the axis that keeps a scale for each of its elements. */
-const OTHER_WEIGHTS: Readonly<Record<string, { readonly inputs: readonly number[]; readonly axis: (node: Node) => number }>> = {
-  Conv: { inputs: [1], axis: () => 0 },
-  ConvTranspose: { inputs: [1], axis: (node) => (node.int('group', 1) === 1 ? 1 : 0) },
-  LSTM: { inputs: [1, 2], axis: () => 1 },
-  GRU: { inputs: [1, 2], axis: () => 1 },
-  RNN: { inputs: [1, 2], axis: () => 1 },
-};
 
 export class WeightRewriter {
   readonly #options: WeightOptions;
@@ -73,7 +65,7 @@ export class WeightRewriter {
     if (node.domain !== '') return undefined;
     if (node.opType === 'Gather') return this.#options.embeddings ? this.#lookup(node) : undefined;
     if (node.opType === 'MatMul' || node.opType === 'Gemm') return this.#product(node);
-    const others = OTHER_WEIGHTS[node.opType];
+    const others = CHANNEL_WEIGHTS[node.opType];
     return others && this.#options.others ? this.#operands(node, others.inputs, others.axis(node)) : undefined;
   }
 
@@ -264,7 +256,7 @@ export class WeightRewriter {
         done ??= problem;
         continue;
       }
-      this.#dequantizeInFront(value, { dtype: 'int8', symmetry: 'symmetric', granularity: rowsAlong(value.initializer, axis) });
+      this.#dequantizeInFront(value, { dtype: 'int8', symmetry: 'symmetric', granularity: scalesAlong(value.initializer, axis) });
       done = true;
     }
     return done;
@@ -292,10 +284,4 @@ export class WeightRewriter {
     for (const { node, index } of uses) node.setInput(index, y);
     this.#restored.set(value, y);
   }
-}
-
-/** One scale per element of an axis; for tensors with leading axes (directions of LSTM) one per block of a whole row. */
-function rowsAlong(tensor: Tensor, axis: number): Granularity {
-  if (axis === 0 || tensor.rank < 3 || tensor.dims[0] === 1) return { kind: 'channel', axis };
-  return { kind: 'block', axis: tensor.rank - 1, size: tensor.dims.at(-1)! };
 }

@@ -75,7 +75,7 @@ export function variantPasses(name: VariantName, model: Model, options: PlanOpti
   const half = toFp16(shared);
   const block = options.block ?? 32;
   const eightBit = (weightType: 'int8' | 'uint8') => [
-    optional(quantizeDynamic({ ...shared, weightType })),
+    optional(quantizeDynamic({ ...shared, weightType, others: false })),
     // Convolutions and whatever has no integer product keep float arithmetic on 8-bit weights with a scale per channel.
     optional(quantizeWeights({ ...shared, bits: 8, opTypes: OTHER_OPERATORS, embeddings: false })),
   ];
