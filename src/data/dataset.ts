@@ -35,4 +35,22 @@ export interface Dataset {
 export interface IndexedDataset extends Dataset {
   /** The samples with these indices, as one batch (at most `fixedBatch` of them where that is set). */
   at(indices: readonly number[]): Promise<Batch>;
+  /** Present where samples are sequences of various lengths: so that a training can put those of like length together. */
+  readonly sequences?: SequenceAccess | undefined;
+  /** Present where samples are neighbouring windows of one long sequence: so that a training can cut it elsewhere each epoch. */
+  readonly windows?: WindowAccess | undefined;
+}
+
+export interface SequenceAccess {
+  /** Tokens of each sample. */
+  lengths(): readonly number[];
+  /** As `at`, padded to `length`, which must be at least the longest of these samples. */
+  at(indices: readonly number[], length: number): Promise<Batch>;
+}
+
+export interface WindowAccess {
+  /** Elements of a window: shifts from 0 to below this give different cuts. */
+  readonly length: number;
+  /** As `at`, with every window this many elements later; the last ones end with the sequence. */
+  at(indices: readonly number[], shift: number): Promise<Batch>;
 }

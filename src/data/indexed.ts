@@ -2,7 +2,7 @@
 import { dataError, usageError } from '../errors.js';
 import type { Tensor } from '../ir/tensor.js';
 import type { Rng } from '../util/rng.js';
-import type { Batch, IndexedDataset } from './dataset.js';
+import type { Batch, IndexedDataset, SequenceAccess, WindowAccess } from './dataset.js';
 import { joinRows, rowCount, takeRows } from './rows.js';
 
 export interface IndexedSpec {
@@ -15,6 +15,8 @@ export interface IndexedSpec {
   readonly notes?: readonly string[] | undefined;
   /** Makes the batch of these samples. With `fixedBatch` it is always called with that many indices. `size` is filled in by the caller. */
   readonly load: (indices: readonly number[]) => Promise<Omit<Batch, 'size'>>;
+  readonly sequences?: SequenceAccess | undefined;
+  readonly windows?: WindowAccess | undefined;
 }
 
 /** A data set over `load`. The next batch is made while the caller works on the current one. Throws E_DATA where it has no samples. */
@@ -48,6 +50,8 @@ export function indexedDataset(spec: IndexedSpec): IndexedDataset {
     fixedBatch,
     notes: spec.notes,
     at,
+    sequences: spec.sequences,
+    windows: spec.windows,
     async *batches({ batchSize, limit }) {
       if (!(Number.isInteger(batchSize) && batchSize > 0))
         throw usageError(`batch size: expected a whole number above 0, got ${batchSize}`);
@@ -93,7 +97,12 @@ export function tensorDataset(
   });
 }
 
-function derive(base: IndexedDataset, size: number, load: (indices: readonly number[]) => Promise<Batch>): IndexedDataset {
+function derive(
+  base: IndexedDataset,
+  size: number,
+  load: (indices: readonly number[]) => Promise<Batch>,
+  sequences?: SequenceAccess,
+): IndexedDataset {
   return indexedDataset({
     name: base.name,
     size,
@@ -103,18 +112,36 @@ function derive(base: IndexedDataset, size: number, load: (indices: readonly num
     fixedBatch: base.fixedBatch,
     notes: base.notes,
     load,
+    sequences,
   });
 }
 
-/** The samples with these indices, in this order. */
+/** The samples with these indices, in this order. Windows of a long sequence stay where they are cut: shifted ones would reach into the others. */
 export function subsetDataset(base: IndexedDataset, indices: readonly number[]): IndexedDataset {
-  return derive(base, indices.length, (picked) => base.at(picked.map((k) => indices[k]!)));
+  const own = (picked: readonly number[]) => picked.map((k) => indices[k]!);
+  const { sequences } = base;
+  return derive(
+    base,
+    indices.length,
+    (picked) => base.at(own(picked)),
+    sequences && {
+      lengths: () => {
+        const lengths = sequences.lengths();
+        return indices.map((i) => lengths[i]!);
+      },
+      at: (picked, length) => sequences.at(own(picked), length),
+    },
+  );
 }
 
 /** The first `limit` samples; all where there are no more. */
 export function limitDataset(base: IndexedDataset, limit: number): IndexedDataset {
   if (!(Number.isInteger(limit) && limit > 0)) throw usageError(`limit: expected a whole number above 0, got ${limit}`);
-  return limit >= base.size ? base : derive(base, limit, (picked) => base.at(picked));
+  if (limit >= base.size) return base;
+  return subsetDataset(
+    base,
+    Array.from({ length: limit }, (_, k) => k),
+  );
 }
 
 /** The samples in random order; equal generators give equal orders. */

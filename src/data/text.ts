@@ -66,6 +66,21 @@ export function textDataset(
     cache.set(i, encoded);
     return encoded;
   };
+  const padded = async (indices: readonly number[], atLeast: number) => {
+    const encoded = indices.map(encodeRow);
+    const length = fixed ?? encoded.reduce((max, e) => Math.max(max, e.ids.length), atLeast);
+    return {
+      inputs: tokenFeeds(plan, encoded, length, encoder.padId),
+      labels: hasLabels
+        ? Tensor.from(
+            whole ? 'int64' : 'float',
+            [indices.length],
+            indices.map((i) => rows[i]!.label!),
+          )
+        : undefined,
+      size: indices.length,
+    };
+  };
   return indexedDataset({
     name,
     size: rows.length,
@@ -73,20 +88,8 @@ export function textDataset(
     classes: options.classes,
     notes: options.notes,
     fixedBatch,
-    async load(indices) {
-      const encoded = indices.map(encodeRow);
-      const length = fixed ?? encoded.reduce((max, e) => Math.max(max, e.ids.length), 1);
-      return {
-        inputs: tokenFeeds(plan, encoded, length, encoder.padId),
-        labels: hasLabels
-          ? Tensor.from(
-              whole ? 'int64' : 'float',
-              [indices.length],
-              indices.map((i) => rows[i]!.label!),
-            )
-          : undefined,
-      };
-    },
+    load: (indices) => padded(indices, 1),
+    sequences: fixed === undefined ? { lengths: () => rows.map((_, i) => encodeRow(i).ids.length), at: padded } : undefined,
   });
 }
 
@@ -103,24 +106,27 @@ export function languageDataset(name: string, text: string, encoder: TextEncoder
     throw dataError(`text "${name}": expected at least ${(fixed ?? 1) + 1} tokens, got ${ids.length}`, {
       hint: 'give a longer text, or a model with a shorter or open context',
     });
-  const window = (i: number, shift: number) => ids.slice(i * length + shift, (i + 1) * length + shift);
+  const windows = async (indices: readonly number[], shift: number) => {
+    const starts = indices.map((i) => Math.min(i * length + shift, ids.length - 1 - length));
+    const sequences = starts.map((start) => ({ ids: ids.slice(start, start + length), types: [] }));
+    return {
+      inputs: tokenFeeds(plan, sequences, length, encoder.padId),
+      labels: Tensor.from(
+        'int64',
+        [indices.length, length],
+        starts.flatMap((start) => ids.slice(start + 1, start + 1 + length)),
+      ),
+      size: indices.length,
+    };
+  };
   return indexedDataset({
     name,
     size,
     hasLabels: true,
     notes: options.notes,
     fixedBatch,
-    async load(indices) {
-      const sequences = indices.map((i) => ({ ids: window(i, 0), types: [] }));
-      return {
-        inputs: tokenFeeds(plan, sequences, length, encoder.padId),
-        labels: Tensor.from(
-          'int64',
-          [indices.length, length],
-          indices.flatMap((i) => window(i, 1)),
-        ),
-      };
-    },
+    load: (indices) => windows(indices, 0),
+    windows: { length, at: windows },
   });
 }
 
