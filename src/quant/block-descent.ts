@@ -57,7 +57,7 @@ function roundBlock(
     for (let r = 0; r < size; r++) step[r] = pull[(from + r) * n + c]!;
     solveBlock(metric, step);
     for (let r = 0; r < size; r++) target[r] = rounded.values[(from + r) * n + c]! + step[r]!;
-    rounder.scaleStep = rounded.scaleSteps?.[c] ?? 0;
+    rounder.setSteps(rounded, b, c);
     const at = b * n + c;
     if (!rounder.improve(target, metric, blockLoss(metric, step) * ACCEPTED, rounded.scales[at]!, rounded.zeros[at]!)) continue;
     changed = true;

@@ -2,6 +2,7 @@
 // A block is rounded in order with error feedback: target_c = w_c + sum_{j<c} (w_j - v_j) u_jc, v_c = (q_c - z) s, and leaves
 // sum_c d_c (target_c - v_c)^2. With u = 0 this is the weighted mean squared error; with u and d from a factor of the Hessian it is the error
 // of the layer's output (see gptq.ts). Candidates are tried with early abandonment; the best is refined by least squares on its codes.
+import { floatsFromHalfBits, halfBitsFromFloatBits } from '../util/half.js';
 
 /**
  * Where zero lies: `absmax` in the middle code, scale of either sign; `middle` the same with positive scales, which integer kernels ask for;
@@ -9,11 +10,16 @@
  */
 export type ZeroKind = 'absmax' | 'middle' | 'asymmetric' | 'free';
 
+/** Bits of a weight's code. One bit: minus or plus the scale's half, no zero. */
+export type WeightBits = 1 | 2 | 3 | 4 | 5 | 6 | 8;
+
 export interface BlockGrid {
-  readonly bits: 2 | 3 | 4 | 8;
+  readonly bits: WeightBits;
   readonly zero: ZeroKind;
-  /** Scales of a column are 8-bit multiples of one float, as in the two-level blocks of llama.cpp's k-quants. */
+  /** Scales (and free zero points, as offsets) are 8-bit multiples of a step, as in the two-level blocks of llama.cpp's k-quants. */
   readonly twoLevel?: boolean | undefined;
+  /** Rows of a column that share a step; all of them where it is absent or does not come out even. */
+  readonly superBlock?: number | undefined;
 }
 
 /** Feedback inside a block. */
@@ -37,13 +43,19 @@ const SMALLEST_SCALE = 1.1754943508222875e-38;
 const MAX_MULTIPLE = 127;
 /** Room for scales above what the extremes of the weights ask for: feedback moves weights outwards. */
 const SCALE_ROOM = 1.1;
+/** Steps that float16 holds; the smallest are rounded to one part in a hundred, which the multiples then start from. */
+const LEAST_HALF = 2 ** -18;
+const LARGEST_HALF = 60000;
 
 /** Fractions of the full range that are tried as range. Low widths gain by clipping more. */
 function shrinkage(bits: number): { from: number; to: number; steps: number } {
   if (bits >= 8) return { from: 0.92, to: 1, steps: 5 };
+  if (bits >= 5) return { from: 0.82, to: 1.02, steps: 9 };
   if (bits === 4) return { from: 0.7, to: 1.05, steps: 15 };
   if (bits === 3) return { from: 0.5, to: 1.1, steps: 16 };
-  return { from: 0.3, to: 1.15, steps: 18 };
+  if (bits === 2) return { from: 0.3, to: 1.15, steps: 18 };
+  // Two levels: their best distance is near the mean magnitude, far below the extremes.
+  return { from: 0.1, to: 1, steps: 19 };
 }
 
 /** Rounds blocks one after another; results of the latest are in `scale`, `zero`, `codes` and `values`. */
@@ -58,6 +70,8 @@ export class BlockRounder {
   zero = 0;
   /** Where above 0, scales are whole multiples of it, up to 127 of either sign (two-level blocks). */
   scaleStep = 0;
+  /** The same for what free zero points take off: zero * scale. */
+  offsetStep = 0;
   loss = Number.POSITIVE_INFINITY;
   readonly codes: Uint8Array;
   /** What the codes stand for: (code - zero) * scale in float32. */
@@ -66,12 +80,19 @@ export class BlockRounder {
   constructor(grid: BlockGrid, size: number) {
     this.#grid = grid;
     this.#top = 2 ** grid.bits - 1;
-    this.#middle = 2 ** (grid.bits - 1);
+    this.#middle = middleOf(grid.bits);
     this.#trialCodes = new Uint8Array(size);
     this.#trialValues = new Float64Array(size);
     this.#errors = new Float64Array(size);
     this.codes = new Uint8Array(size);
     this.values = new Float64Array(size);
+  }
+
+  /** Takes the steps of a block and column of `matrix`. */
+  setSteps({ steps, n }: Pick<RoundedMatrix, 'steps' | 'n'>, block: number, column: number): void {
+    const at = steps ? Math.floor(block / steps.blocks) * n + column : 0;
+    this.scaleStep = steps?.scale[at] ?? 0;
+    this.offsetStep = steps?.offset?.[at] ?? 0;
   }
 
   /** Finds scale, zero point and codes for the weights `w` (length metric.size). */
@@ -171,7 +192,8 @@ export class BlockRounder {
   #try(w: Float64Array, metric: BlockMetric, wanted: number, wantedZero: number): boolean {
     let s = Math.fround(this.scaleStep > 0 ? this.#multiple(wanted) : wanted);
     if (!(Math.abs(s) >= SMALLEST_SCALE)) s = 1;
-    const z = this.#grid.zero === 'free' ? Math.fround(wantedZero) : wantedZero;
+    const z =
+      this.#grid.zero === 'free' ? Math.fround(this.offsetStep > 0 ? this.#offset(wantedZero * wanted) / s : wantedZero) : wantedZero;
     const { size, feedback, stride, weight } = metric;
     const codes = this.#trialCodes;
     const values = this.#trialValues;
@@ -206,6 +228,10 @@ export class BlockRounder {
   #multiple(wanted: number): number {
     const m = Math.round(wanted / this.scaleStep) || Math.sign(wanted) || 1;
     return Math.max(-MAX_MULTIPLE, Math.min(MAX_MULTIPLE, m)) * this.scaleStep;
+  }
+
+  #offset(wanted: number): number {
+    return Math.max(-MAX_MULTIPLE, Math.min(MAX_MULTIPLE, Math.round(wanted / this.offsetStep))) * this.offsetStep;
   }
 
   /** Least squares for the scale (and a free zero point) given the best codes, then rounding again. Answers whether that was better. */
@@ -249,6 +275,19 @@ export class BlockRounder {
   }
 }
 
+/** The code of zero where there is no zero point. */
+export function middleOf(bits: WeightBits): number {
+  return bits === 1 ? 0.5 : 2 ** (bits - 1);
+}
+
+/** What scales and offsets of two levels are multiples of. Index: step * n + column, `blocks` blocks to a step. */
+export interface Steps {
+  readonly blocks: number;
+  readonly scale: Float32Array;
+  /** Null where zero points are none or whole codes. */
+  readonly offset: Float32Array | null;
+}
+
 /** Codes with their scales: element (r, c) stands for (codes[r * n + c] - zeros[b * n + c]) * scales[b * n + c], b = floor(r / block). */
 export interface RoundedMatrix {
   readonly k: number;
@@ -260,12 +299,12 @@ export interface RoundedMatrix {
   readonly zeros: Float32Array;
   /** The values that the codes stand for, [k, n]. */
   readonly values: Float32Array;
-  /** What the scales of each column are multiples of, [n]; null where they are any float. */
-  readonly scaleSteps: Float32Array | null;
+  /** Null where scales are any float. */
+  readonly steps: Steps | null;
 }
 
 /** An empty result to be filled. */
-export function newRoundedMatrix(k: number, n: number, block: number, scaleSteps: Float32Array | null = null): RoundedMatrix {
+export function newRoundedMatrix(k: number, n: number, block: number, steps: Steps | null = null): RoundedMatrix {
   const scales = Math.ceil(k / block) * n;
   return {
     k,
@@ -275,21 +314,29 @@ export function newRoundedMatrix(k: number, n: number, block: number, scaleSteps
     scales: new Float32Array(scales),
     zeros: new Float32Array(scales),
     values: new Float32Array(k * n),
-    scaleSteps,
+    steps,
   };
 }
 
-/** Steps of two-level scales from the largest range of a block in each column; null where the grid has scales of one level. */
-export function scaleStepsOf(
-  weights: Float32Array,
-  k: number,
-  n: number,
-  grid: BlockGrid & { readonly block: number },
-): Float32Array | null {
+/** Fewest and most blocks that share a step; a column whose number of blocks has no such divisor has one step. */
+const LEAST_BLOCKS = 4;
+
+function blocksPerStep(blocks: number, { block, superBlock }: BlockGrid & { readonly block: number }): number {
+  if (superBlock === undefined) return blocks;
+  for (let count = Math.floor(superBlock / block); count >= LEAST_BLOCKS; count--) if (blocks % count === 0) return count;
+  return blocks;
+}
+
+/** Steps of two-level scales and offsets from the largest that a block asks for; null where the grid has one level. */
+export function stepsOf(weights: Float32Array, k: number, n: number, grid: BlockGrid & { readonly block: number }): Steps | null {
   if (!grid.twoLevel) return null;
   const middle = grid.zero === 'absmax' || grid.zero === 'middle';
-  const largest = new Float64Array(n);
-  for (let from = 0; from < k; from += grid.block) {
+  const blocks = Math.ceil(k / grid.block);
+  const perStep = blocksPerStep(blocks, grid);
+  const scale = new Float64Array((blocks / perStep) * n);
+  const offset = new Float64Array(grid.zero === 'free' ? scale.length : 0);
+  for (let b = 0; b < blocks; b++) {
+    const from = b * grid.block;
     const to = Math.min(k, from + grid.block);
     for (let c = 0; c < n; c++) {
       let lo = 0;
@@ -299,11 +346,25 @@ export function scaleStepsOf(
         if (v < lo) lo = v;
         if (v > hi) hi = v;
       }
-      const scale = middle ? Math.max(-lo, hi) / 2 ** (grid.bits - 1) : (hi - lo) / (2 ** grid.bits - 1);
-      if (scale > largest[c]!) largest[c] = scale;
+      const at = Math.floor(b / perStep) * n + c;
+      const own = middle ? Math.max(-lo, hi) / middleOf(grid.bits) : (hi - lo) / (2 ** grid.bits - 1);
+      if (own > scale[at]!) scale[at] = own;
+      // Shrinking a range moves its offset by less than a quarter of it.
+      if (offset.length > 0) offset[at] = Math.max(offset[at]!, -lo, (hi - lo) / 4);
     }
   }
-  return Float32Array.from(largest, (s) => (s > 0 ? (s * SCALE_ROOM) / MAX_MULTIPLE : 1));
+  const half = perStep < blocks;
+  return { blocks: perStep, scale: wholeSteps(scale, half), offset: offset.length > 0 ? wholeSteps(offset, half) : null };
+}
+
+/** Steps with room above the largest, as float16 where there are several to a column and it can hold them. */
+function wholeSteps(largest: Float64Array, half: boolean): Float32Array {
+  const steps = Float32Array.from(largest, (s) => (s > 0 ? (s * SCALE_ROOM) / MAX_MULTIPLE : 1));
+  if (!half || !steps.every((s) => s > LEAST_HALF && s < LARGEST_HALF)) return steps;
+  const bits = new Uint16Array(steps.length);
+  halfBitsFromFloatBits(new Uint32Array(steps.buffer), bits);
+  floatsFromHalfBits(bits, steps);
+  return steps;
 }
 
 /**
@@ -333,7 +394,7 @@ function roundBlocks(
   importance: ArrayLike<number> | undefined,
   roundOne: (rounder: BlockRounder, w: Float64Array, metric: BlockMetric) => void,
 ): RoundedMatrix {
-  const result = newRoundedMatrix(k, n, grid.block, scaleStepsOf(weights, k, n, grid));
+  const result = newRoundedMatrix(k, n, grid.block, stepsOf(weights, k, n, grid));
   const rounder = new BlockRounder(grid, Math.min(grid.block, k));
   const w = new Float64Array(Math.min(grid.block, k));
   for (let from = 0, b = 0; from < k; from += grid.block, b++) {
@@ -342,7 +403,7 @@ function roundBlocks(
     if (importance) for (let r = 0; r < size; r++) metric.weight[r] = importance[from + r]!;
     for (let c = 0; c < n; c++) {
       for (let r = 0; r < size; r++) w[r] = weights[(from + r) * n + c]!;
-      rounder.scaleStep = result.scaleSteps?.[c] ?? 0;
+      rounder.setSteps(result, b, c);
       roundOne(rounder, w, metric);
       result.scales[b * n + c] = rounder.scale;
       result.zeros[b * n + c] = rounder.zero;

@@ -105,7 +105,7 @@ describe('roundWithHessian', () => {
     expect(outputError(h, w, (await round({ ...grid, damping: 0.01, order: 'importance' })).values, K, N)).toBeLessThan(0.5 * nearest);
     const two = await round({ bits: 4, zero: 'absmax', block: 32, twoLevel: true, damping: 0.01, order: 'importance' });
     two.scales.forEach((s, i) => {
-      const multiple = s / two.scaleSteps![i % N]!;
+      const multiple = s / two.steps!.scale[i % N]!;
       expect(Math.abs(multiple - Math.round(multiple))).toBeLessThan(1e-3);
     });
   });

@@ -11,7 +11,7 @@ import {
   newRoundedMatrix,
   type RoundedMatrix,
   roundBySearch,
-  scaleStepsOf,
+  stepsOf,
 } from './block-rounding.js';
 import type { CholeskyFactor, DenseMath } from './dense-math.js';
 
@@ -121,7 +121,7 @@ export async function roundWithHessian(
   options: GptqOptions,
 ): Promise<RoundedMatrix> {
   if (options.block <= SEARCHED_BLOCK) {
-    const result = newRoundedMatrix(k, n, options.block, scaleStepsOf(weights, k, n, options));
+    const result = newRoundedMatrix(k, n, options.block, stepsOf(weights, k, n, options));
     await roundPanels(math, weights, hessian, result, options, options.block, (rounder, w, metric) => rounder.search(w, metric));
     await descendBlocks(math, weights, h, hessian.damping, result, options, options.sweeps ?? SWEEPS);
     return result;
@@ -181,7 +181,7 @@ async function roundPanels(
         for (let j = 0; j < r; j++) v += (weights[order[from + j]! * n + c]! - w[j]!) * metric.feedback[r * size + j]!;
         w[r] = v;
       }
-      rounder.scaleStep = result.scaleSteps?.[c] ?? 0;
+      rounder.setSteps(result, b, c);
       round(rounder, w, metric, b * n + c);
       loss[c]! += rounder.loss;
       result.scales[b * n + c] = rounder.scale;

@@ -6,7 +6,7 @@ import type { Model } from '../../ir/model.js';
 import { Tensor } from '../../ir/tensor.js';
 import { verifyModel } from '../../ir/verify.js';
 import { cloneModel } from '../../ir/walk.js';
-import { roundBySearch, type ZeroKind } from '../../quant/block-rounding.js';
+import { type BlockGrid, roundBySearch, type ZeroKind } from '../../quant/block-rounding.js';
 import { dataProbe, LayerStatistics, layerMatrices, layerWeights, linearLayerOf } from '../../quant/layer-probe.js';
 import { openSession } from '../../runtime/session.js';
 import { scaleChannels } from './awq.js';
@@ -97,28 +97,55 @@ describe('statistics of a layer in the graph', () => {
 });
 
 describe('methods', () => {
+  /** The largest difference of a product quantized by the pass from the product with the matrix that the rounding function restores. */
+  async function differenceFromRestored(k: number, options: Parameters<typeof quantizeWeights>[0], grid: BlockGrid & { block: number }) {
+    const model = buildModel('product', (b) => {
+      const x = b.input('x', 'float', [5, k]);
+      b.output(b.op('Gemm', [x, b.constant('w', randomTensor([24, k], 7)), null], { transB: 1 }), 'y');
+    });
+    const { result } = await quantized(model, options);
+    expect(opCounts(result).MatMulNBits).toBe(1);
+    const layout = { k, n: 24, groups: 1, transposed: true };
+    const [w] = layerMatrices(layout, model.graph.value('w')!.initializer!.floats());
+    const rounded = roundBySearch(w!, k, 24, grid);
+    const reference = cloneModel(model);
+    reference.graph.setInitializer(reference.graph.value('w')!, Tensor.of('float', [24, k], layerWeights(layout, [rounded.values])));
+    const feed = { x: randomTensor([5, k], 9) };
+    const a = (await runModel(reference, [feed]))[0]!;
+    const b = (await runModel(result, [feed]))[0]!;
+    const bytes = result.graph.initializers.reduce((sum, v) => sum + v.initializer!.byteLength, 0);
+    return { difference: Math.max(...a.map((v, i) => Math.abs(v - b[i]!))), bytes };
+  }
+
   it('write what they decided: the product with the restored matrix, at every width and kind of zero point', async () => {
     const kinds: Record<'none' | 'integer' | 'float', ZeroKind> = { none: 'absmax', integer: 'asymmetric', float: 'free' };
-    for (const bits of [2, 3, 4] as const) {
+    for (const bits of [2, 3, 4, 5, 6] as const) {
       for (const zeroPoint of ['none', 'integer', 'float'] as const) {
+        if (zeroPoint === 'float' && bits > 4) continue;
         for (const k of [64, 50]) {
-          const model = buildModel('product', (b) => {
-            const x = b.input('x', 'float', [5, k]);
-            b.output(b.op('Gemm', [x, b.constant('w', randomTensor([24, k], 7)), null], { transB: 1 }), 'y');
-          });
-          const { result } = await quantized(model, { bits, zeroPoint, method: 'search', block: 32 });
-          expect(opCounts(result).MatMulNBits).toBe(1);
-          const layout = { k, n: 24, groups: 1, transposed: true };
-          const [w] = layerMatrices(layout, model.graph.value('w')!.initializer!.floats());
-          const rounded = roundBySearch(w!, k, 24, { bits, zero: kinds[zeroPoint], block: 32, twoLevel: true });
-          const reference = cloneModel(model);
-          reference.graph.setInitializer(reference.graph.value('w')!, Tensor.of('float', [24, k], layerWeights(layout, [rounded.values])));
-          const feed = { x: randomTensor([5, k], 9) };
-          const a = (await runModel(reference, [feed]))[0]!;
-          const b = (await runModel(result, [feed]))[0]!;
-          expect(Math.max(...a.map((v, i) => Math.abs(v - b[i]!)))).toBeLessThan(1e-4);
+          const grid = { bits, zero: kinds[zeroPoint], block: 32, twoLevel: true };
+          const { difference } = await differenceFromRestored(k, { bits, zeroPoint, method: 'search', block: 32 }, grid);
+          expect(difference).toBeLessThan(1e-4);
         }
       }
+    }
+  });
+
+  it('k-quant stores super-blocks in the bits it says', async () => {
+    const k = 1024;
+    const bitsPerWeight = { 2: 2 + 17 / 16, 3: 3 + 17 / 16, 4: 4 + 17 / 32, 5: 5 + 8 / 32, 6: 6 + 8 / 16 };
+    for (const bits of [2, 3, 4, 5, 6] as const) {
+      const grid = {
+        bits,
+        zero: bits <= 4 ? ('free' as const) : ('absmax' as const),
+        block: bits <= 3 || bits === 6 ? 16 : 32,
+        twoLevel: true,
+        superBlock: 256,
+      };
+      const { difference, bytes } = await differenceFromRestored(k, { bits, method: 'k-quant' }, grid);
+      expect(difference).toBeLessThan(5e-4);
+      // Beside codes, multiples and float16 steps: tables of planes, and shapes.
+      expect((bytes * 8) / (k * 24)).toBeLessThan(bitsPerWeight[bits] + 0.2 + (8 * 3100) / (k * 24));
     }
   });
 

@@ -6,24 +6,28 @@ import type { Model } from '../../ir/model.js';
 import { Tensor } from '../../ir/tensor.js';
 import { walkNodes } from '../../ir/walk.js';
 import type { PassContext } from '../../pass/define.js';
-import { type RoundedMatrix, roundBySearch, roundToNearest, type ZeroKind } from '../../quant/block-rounding.js';
+import { type RoundedMatrix, roundBySearch, roundToNearest, type WeightBits, type ZeroKind } from '../../quant/block-rounding.js';
 import { productOf } from '../../quant/constant-weight.js';
 import { roundHalfQuadratic } from '../../quant/hqq.js';
 import { type LinearLayer, layerMatrices, layerWeights, linearLayerOf } from '../../quant/layer-probe.js';
 import type { Selector } from '../../quant/selection.js';
-import { type StoredBlocks, storeBlocks, storedBits } from '../../quant/stored-blocks.js';
+import { type StoredBlocks, storeBlocks } from '../../quant/stored-blocks.js';
 import { scaleChannels } from './awq.js';
 import { lookupOf } from './lookup.js';
 import { type LayerRecord, reconstruct } from './reconstruct.js';
 
-export type Method = 'rtn' | 'search' | 'hqq' | 'awq' | 'gptq';
+export type Method = 'rtn' | 'search' | 'k-quant' | 'hqq' | 'awq' | 'gptq';
 
 export interface RoundingOptions {
   readonly method: Method;
-  readonly bits: 2 | 3 | 4 | 8;
+  readonly bits: Exclude<WeightBits, 1>;
   readonly block: number;
   readonly zero: ZeroKind;
   readonly twoLevel: boolean;
+  /** Weights that share the step of their two-level scales; undefined for one step a column. */
+  readonly superBlock?: number | undefined;
+  /** Bits of embedding tables that no product reads; undefined: 4, small ones 8. */
+  readonly tableBits?: 4 | 8 | undefined;
   /** Bits of convolution weights, per channel; null leaves them to others. */
   readonly convBits: 4 | null;
   readonly embeddings: boolean;
@@ -77,7 +81,7 @@ export async function roundWeights(model: Model, options: RoundingOptions, ctx: 
   for (const table of tables) {
     ctx.checkAborted();
     const bits = tableBits(table, total, options);
-    const zero: ZeroKind = options.zero === 'free' ? 'asymmetric' : options.zero;
+    const zero: ZeroKind = options.zero === 'free' ? 'absmax' : options.zero;
     const rounded = roundMatrix(table, { ...options, bits, zero, method: options.method === 'rtn' ? 'rtn' : 'search' });
     store.set(table, storeBlocks(rounded, bits, zero));
     if (table.value.graph === model.graph) known.set(table.value.name, restored(table, rounded));
@@ -112,7 +116,10 @@ class Store {
   }
 }
 
-function roundMatrix(matrix: Matrix, options: Pick<RoundingOptions, 'method' | 'bits' | 'block' | 'zero' | 'twoLevel'>): RoundedMatrix {
+function roundMatrix(
+  matrix: Matrix,
+  options: Pick<RoundingOptions, 'method' | 'bits' | 'block' | 'zero' | 'twoLevel' | 'superBlock'>,
+): RoundedMatrix {
   const { k, n } = matrix;
   const [weights] = layerMatrices({ ...matrix, groups: 1 }, matrix.value.initializer!.floats());
   if (options.method === 'rtn') return roundToNearest(weights!, k, n, options);
@@ -139,7 +146,7 @@ async function roundOnData(
     if (layer.kind === 'conv' && options.convBits === null) return [];
     return model.graph.ownValue(layer.weight) ? [layer] : [];
   });
-  const { bits, block, zero, damping, convBits, twoLevel } = options;
+  const { bits, block, zero, damping, convBits, twoLevel, superBlock } = options;
   const result = await reconstruct(model, layers, {
     engine: ctx.engine,
     threads: ctx.threads,
@@ -148,7 +155,7 @@ async function roundOnData(
     gridOf: (layer) =>
       layer.kind === 'conv'
         ? { bits: convBits!, zero: 'middle', block: layer.k, damping, order: 'importance' }
-        : { bits, zero, block, damping, twoLevel, order: 'importance' },
+        : { bits, zero, block, damping, twoLevel, superBlock, order: 'importance' },
     known,
     correction: CORRECTION,
     residual: true,
@@ -211,9 +218,11 @@ function tablesOf(model: Model, options: RoundingOptions): Matrix[] {
 }
 
 /** Lookups have kernels for 4 and 8 bits; a table that a product reads too has that product's width. */
-function tableBits(table: Matrix, total: number, options: RoundingOptions): 4 | 8 {
-  const own = storedBits(options.bits) === 8 ? 8 : 4;
-  if (options.method === 'rtn' || table.value.users.some((u) => u.opType !== 'Gather')) return own;
+function tableBits(table: Matrix, total: number, options: RoundingOptions): 4 | 5 | 6 | 8 {
+  const own = options.bits === 2 || options.bits === 3 ? 4 : options.bits;
+  if (table.value.users.some((u) => u.opType !== 'Gather')) return own;
+  if (options.tableBits !== undefined) return options.tableBits;
+  if (options.method === 'rtn') return own;
   return table.k * table.n < SMALL_TABLE * total ? 8 : own;
 }
 

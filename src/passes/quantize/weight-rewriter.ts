@@ -1,7 +1,6 @@
 // Stores float weights in few bits, node by node: block-wise kernels where there are, DequantizeLinear in front of the reader elsewhere.
 // A constant that several nodes read is stored once in the layout that serves them all.
 import { Builder } from '../../ir/builder.js';
-import { DTYPES } from '../../ir/dtype.js';
 import type { Graph, Node, Value } from '../../ir/graph.js';
 import type { Tensor } from '../../ir/tensor.js';
 import { type BlockOptions, type MatrixShape, packedSizes, packTensor } from '../../quant/block-pack.js';
@@ -15,6 +14,7 @@ import { firstReader } from '../../quant/weights.js';
 import { lookupOf } from './lookup.js';
 import { replaceNode } from './replace.js';
 import type { Rounding } from './rounding.js';
+import { StoredValues } from './stored-values.js';
 
 export interface WeightOptions {
   readonly bits: 2 | 4 | 8;
@@ -40,8 +40,7 @@ export class WeightRewriter {
   readonly #constants = new DerivedConstants();
   /** DequantizeLinear outputs by graph and constant. */
   readonly #restored = new Map<Value, Value>();
-  /** Scales of two levels multiplied out. */
-  readonly #scales = new Map<Value, Value>();
+  readonly #stored = new StoredValues();
   readonly counts: Record<string, number> = {};
   usesContrib = false;
 
@@ -119,35 +118,15 @@ export class WeightRewriter {
   }
 
   /** Codes, scales and zero points of the constant in the layout of MatMulNBits, each once. */
-  #packed(value: Value, shape: MatrixShape): Value[] {
-    const [codes, scales, ...zeros] = this.#packedConstants(value, shape);
-    return [codes!, this.#wholeScales(value, shape.transposed, scales!), ...zeros];
-  }
-
-  /** Scales of two levels multiplied out: the runtime folds it when it loads the model. */
-  #wholeScales(value: Value, transposed: boolean, scales: Value): Value {
-    const steps = this.#options.rounding?.blocks(value, transposed)?.scaleSteps;
-    if (!steps) return scales;
-    let whole = this.#scales.get(scales);
-    if (!whole) {
-      const { graph } = value;
-      const b = new Builder(graph, { before: graph.nodes[0] ?? null });
-      const multiples = b.op('Cast', [scales], { to: DTYPES.float.code }, { name: `${value.name}_multiples` });
-      whole = b.op('Mul', [multiples, b.constant(`${value.name}_scale_step`, steps)], {}, { name: `${value.name}_scales` });
-      this.#scales.set(scales, whole);
-    }
-    return whole;
+  #packed(value: Value, shape: MatrixShape): readonly Value[] {
+    const ready = this.#options.rounding?.blocks(value, shape.transposed);
+    return ready ? this.#stored.operands(value, ready).filter((v) => v !== undefined) : this.#packedConstants(value, shape);
   }
 
   #packedConstants(value: Value, shape: MatrixShape): Value[] {
     const { bits, block, symmetric } = this.#options;
     const options: BlockOptions = { bits, block, symmetric };
     return this.#constants.get(value, `packed ${shape.transposed}`, () => {
-      const ready = this.#options.rounding?.blocks(value, shape.transposed);
-      if (ready) {
-        const parts = [[`Q${ready.bits}`, ready.codes] as const, ['scales', ready.scales] as const];
-        return ready.zeros ? [...parts, ['zero_points', ready.zeros] as const] : parts;
-      }
       const sizes = packedSizes(shape, options);
       const [codes, scales, zeros] = derivedTensors(
         value.initializer!,
@@ -198,7 +177,7 @@ export class WeightRewriter {
 
   /** Packed codes as [rows, bytes]: other dimensions where only lookups read them, else a Reshape that the runtime folds at load. */
   #rowsOf(b: Builder, table: Value, packed: Value, dims: [number, number]): Value {
-    if (packed.readerCount === 0 && table.users.every((user) => user.opType === 'Gather')) {
+    if (packed.isConstant && packed.readerCount === 0 && table.users.every((user) => user.opType === 'Gather')) {
       return this.#constants.get(packed, 'rows', () => [['rows', packed.initializer!.reshape(dims)]])[0]!;
     }
     return b.op('Reshape', [packed, b.ints(`${table.name}_rows`, dims)], {}, { name: `${table.name}_rows` });

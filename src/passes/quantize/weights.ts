@@ -17,26 +17,35 @@ import { WeightRewriter } from './weight-rewriter.js';
 
 const options = z.object({
   bits: z
-    .union([z.literal(2), z.literal(3), z.literal(4), z.literal(8)])
+    .union([z.literal(2), z.literal(3), z.literal(4), z.literal(5), z.literal(6), z.literal(8)])
     .default(4)
-    .describe('bits per weight; 3-bit codes take 4 bits each, as no runtime packs them tighter'),
+    .describe(
+      'bits per weight in the file; when it is loaded, 3 become 4 and 5 and 6 become 8, as runtimes multiply by 2, 4 and 8 bits only',
+    ),
   method: z
-    .enum(['rtn', 'search', 'hqq', 'awq', 'gptq'])
+    .enum(['rtn', 'search', 'k-quant', 'hqq', 'awq', 'gptq'])
     .default('rtn')
     .describe(
-      'how codes are chosen: rtn to nearest; search scales of least squared error; hqq zero points of least p-norm; awq channels scaled by their data; gptq by the error of layer outputs on data',
+      'how codes are chosen: rtn to nearest; search scales of least squared error; k-quant the same in super-blocks, with two-level scales and offsets; hqq zero points of least p-norm; awq channels scaled by their data; gptq by the error of layer outputs on data',
     ),
   zeroPoint: z
     .enum(['none', 'integer', 'float'])
     .optional()
-    .describe('zero points of blocks: none (default; hqq: float), integer or float (at most 4 bits)'),
+    .describe('zero points of blocks: none (default), integer, or float (default of hqq and k-quant; at most 4 bits)'),
   block: z
     .number()
     .int()
     .min(16)
     .max(256)
-    .default(32)
-    .describe('weights that share a scale, along the axis that is summed over; a power of two'),
+    .optional()
+    .describe('weights that share a scale, along the axis that is summed over; a power of two (default 32; k-quant at 2, 3 and 6 bits 16)'),
+  superBlock: z
+    .number()
+    .int()
+    .min(64)
+    .max(4096)
+    .optional()
+    .describe('weights whose scales are multiples of one float, a power of two (default: an output channel; k-quant 256)'),
   symmetric: z.boolean().default(true).describe('no zero points'),
   format: z
     .enum(['auto', 'qdq'])
@@ -54,7 +63,7 @@ const options = z.object({
     .union([z.literal(8), z.literal(32)])
     .optional()
     .describe(
-      'bits of scales: 32, or 8-bit multiples of one float per output channel, made whole when the model is loaded (default with search, awq and gptq)',
+      'bits of scales: 32, or 8-bit multiples of one float per output channel, made whole when the model is loaded (default with search, k-quant, awq and gptq)',
     ),
   convBits: z
     .union([z.literal(4), z.literal(8)])
@@ -62,6 +71,10 @@ const options = z.object({
     .describe('bits of convolution weights, one scale per channel; 4 needs method gptq'),
   samples: z.number().int().positive().default(256).describe('calibration samples of gptq and awq, spread over the data'),
   damping: z.number().positive().default(0.01).describe('gptq: added to the diagonal of the Hessian, as a part of its mean'),
+  tableBits: z
+    .union([z.literal(4), z.literal(8)])
+    .optional()
+    .describe('bits of embedding tables (default: as the weights, at least 4; small ones 8 unless method is rtn)'),
   others: z.boolean().default(true).describe('quantize weights of convolutions, recurrent layers and the like to 8 bits per channel'),
   minElements: z.number().int().min(1).default(1024).describe('weights with fewer elements stay float'),
   ...SELECTION_OPTIONS,
@@ -74,7 +87,8 @@ export const quantizeWeights = definePass({
   name: 'quantize-weights',
   summary: 'weights in 2 to 8 bits by blocks, arithmetic in float; gptq and awq look at data',
   options: options
-    .refine((o) => (o.block & (o.block - 1)) === 0, { path: ['block'], message: 'expected a power of two' })
+    .refine((o) => isPowerOfTwo(o.block ?? 32), { path: ['block'], message: 'expected a power of two' })
+    .refine((o) => isPowerOfTwo(o.superBlock ?? 256), { path: ['superBlock'], message: 'expected a power of two' })
     .refine((o) => o.convBits === 8 || o.method === 'gptq', {
       path: ['convBits'],
       message: 'expected 8, as only gptq makes 4 bits good enough',
@@ -83,7 +97,10 @@ export const quantizeWeights = definePass({
       path: ['scaleBits'],
       message: 'expected 32 with rtn and hqq',
     })
-    .refine((o) => o.zeroPoint !== 'float' || o.bits <= 4, { path: ['zeroPoint'], message: 'expected none or integer with 8 bits' })
+    .refine((o) => o.zeroPoint !== 'float' || o.bits <= 4, {
+      path: ['zeroPoint'],
+      message: 'expected none or integer with more than 4 bits',
+    })
     .refine((o) => o.format === 'auto' || !decidesFirst(o), {
       path: ['format'],
       message: 'expected auto with this method, bits or zero points',
@@ -97,11 +114,25 @@ async function runWeights(model: Model, opts: QuantizeWeightsOptions, ctx: PassC
   const skipped: Skipped[] = [];
   const select = selectorOf(opts);
   const zero = zeroKindOf(opts);
+  const block = opts.block ?? blockOf(opts);
   const rounding = decidesFirst(opts)
-    ? await roundWeights(model, { ...opts, zero, select, twoLevel: hasTwoLevels(opts), convBits: opts.convBits === 4 ? 4 : null }, ctx)
+    ? await roundWeights(
+        model,
+        {
+          ...opts,
+          block,
+          zero,
+          select,
+          twoLevel: hasTwoLevels(opts),
+          superBlock: opts.superBlock ?? (opts.method === 'k-quant' ? SUPER_BLOCK : undefined),
+          convBits: opts.convBits === 4 ? 4 : null,
+        },
+        ctx,
+      )
     : undefined;
   const rewriter = new WeightRewriter({
     ...opts,
+    block,
     // What was not decided above is of another kind, and stored in what DequantizeLinear takes.
     bits: storedBits(opts.bits),
     symmetric: zero === 'absmax',
@@ -122,16 +153,26 @@ async function runWeights(model: Model, opts: QuantizeWeightsOptions, ctx: PassC
   for (const s of skipped) ctx.skip(s);
   ctx.note('quantized', rewriter.counts);
   ctx.note('bits', opts.bits);
-  if (opts.bits === 3) ctx.note('stored', '3-bit codes in 4 bits each');
+  if (storedBits(opts.bits) !== opts.bits)
+    ctx.note('loaded', `${opts.bits}-bit codes become ${storedBits(opts.bits)} bits each when the model is loaded`);
   if (rounding && rounding.layers.length > 0) ctx.note('layers', rounding.layers);
   warnIfLarger(bytesBefore, model, 'scales and padding of blocks take more than the smaller weights save', ctx);
   return true;
 }
 
 /** True where codes are decided before anything is written; the other way weights are never all in memory. */
-function decidesFirst(o: Pick<QuantizeWeightsOptions, 'method' | 'bits' | 'zeroPoint'>): boolean {
-  return o.method !== 'rtn' || o.bits < 4 || o.zeroPoint === 'float';
+function decidesFirst(o: Pick<QuantizeWeightsOptions, 'method' | 'bits' | 'zeroPoint' | 'tableBits'>): boolean {
+  return o.method !== 'rtn' || (o.bits !== 4 && o.bits !== 8) || o.zeroPoint === 'float' || o.tableBits !== undefined;
 }
+
+const SUPER_BLOCK = 256;
+
+/** Blocks of 16 as in Q2_K, Q3_K and Q6_K of llama.cpp, 32 as in Q4_K and Q5_K and everywhere else. */
+function blockOf({ method, bits }: Pick<QuantizeWeightsOptions, 'method' | 'bits'>): number {
+  return method === 'k-quant' && (bits <= 3 || bits === 6) ? 16 : 32;
+}
+
+const isPowerOfTwo = (x: number) => (x & (x - 1)) === 0;
 
 function hasTwoLevels({ scaleBits, method }: QuantizeWeightsOptions): boolean {
   return scaleBits === undefined ? method !== 'rtn' && method !== 'hqq' : scaleBits === 8;
@@ -139,6 +180,8 @@ function hasTwoLevels({ scaleBits, method }: QuantizeWeightsOptions): boolean {
 
 function zeroKindOf({ zeroPoint, symmetric, method, bits }: QuantizeWeightsOptions): ZeroKind {
   if (zeroPoint === undefined && method === 'hqq') return bits <= 4 ? 'free' : 'asymmetric';
+  // As the formats of llama.cpp: offsets up to 5 bits; here 5 has none, since kernels of 8 bits take no float zero points.
+  if (zeroPoint === undefined && method === 'k-quant' && bits <= 4) return 'free';
   const kind = zeroPoint ?? (symmetric ? 'none' : 'integer');
   return kind === 'none' ? 'absmax' : kind === 'integer' ? 'asymmetric' : 'free';
 }
