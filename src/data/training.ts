@@ -41,6 +41,22 @@ export interface TrainingDataOptions {
   readonly shuffle?: boolean | undefined;
 }
 
+/** Samples of a batch where `batchSize` are asked for: what the model takes exactly, if it does. Throws E_USAGE for no whole number above 0. */
+function batchRows({ fixedBatch }: Pick<IndexedDataset, 'fixedBatch'>, batchSize: number): number {
+  if (!(Number.isInteger(batchSize) && batchSize > 0)) throw usageError(`batch size: expected a whole number above 0, got ${batchSize}`);
+  return fixedBatch ?? batchSize;
+}
+
+/** Batches of an epoch. Throws E_USAGE where there is none. */
+export function stepsPerEpoch(dataset: Pick<IndexedDataset, 'name' | 'size' | 'fixedBatch'>, batchSize: number, dropLast = false): number {
+  const rows = batchRows(dataset, batchSize);
+  const count = dropLast ? Math.floor(dataset.size / rows) : Math.ceil(dataset.size / rows);
+  if (count > 0) return count;
+  throw usageError(`data "${dataset.name}": expected at least one whole batch of ${rows}, got ${dataset.size} samples`, {
+    hint: 'take a smaller batch size, or keep the short last batch',
+  });
+}
+
 /** How one batch is read. */
 interface PlannedBatch {
   readonly indices: readonly number[];
@@ -67,23 +83,11 @@ export function trainingData(dataset: IndexedDataset, options: TrainingDataOptio
   const classes = options.classes ?? dataset.classes?.length;
   const sequences = shuffle && fixedBatch === undefined ? dataset.sequences : undefined;
   const sizes = sequences && bucketLengths(sequences.lengths(), options.buckets ?? DEFAULT_BUCKETS);
-  const rowsOf = (batchSize: number): number => {
-    if (!(Number.isInteger(batchSize) && batchSize > 0)) throw usageError(`batch size: expected a whole number above 0, got ${batchSize}`);
-    return fixedBatch ?? batchSize;
-  };
-  const steps = (batchSize: number): number => {
-    const rows = rowsOf(batchSize);
-    const count = dropLast ? Math.floor(dataset.size / rows) : Math.ceil(dataset.size / rows);
-    if (count === 0)
-      throw usageError(`data "${dataset.name}": expected at least one whole batch of ${rows}, got ${dataset.size} samples`, {
-        hint: 'take a smaller batch size, or keep the short last batch',
-      });
-    return count;
-  };
+  const steps = (batchSize: number) => stepsPerEpoch(dataset, batchSize, dropLast);
 
   const planEpoch = (epoch: number, { batchSize, seed }: EpochOptions): EpochPlan => {
     const rng = new Rng(seed).fork(`epoch ${epoch}`);
-    const rows = rowsOf(batchSize);
+    const rows = batchRows(dataset, batchSize);
     const shift = shuffle && dataset.windows ? rng.fork('shift').integer(dataset.windows.length) : 0;
     const count = steps(batchSize);
     const key = `${epoch}/${batchSize}/${seed}`;
