@@ -8,5 +8,6 @@ export { lazyNodeEngine } from './lazy-engine.js';
 export { measurePeakMemory } from './memory.js';
 export { metricByName } from './metrics.js';
 export { openPackage } from './package-store.js';
+export { type PrefetchedTrainingData, type PrefetchOptions, prefetchTrainingData } from './prefetch.js';
 export { stageBeside } from './staging.js';
 export { wasmEngine } from './wasm-engine.js';
