@@ -3,7 +3,7 @@
 //   e <- shrink(w - v),  z <- mean(q - (w - e) / s),  beta <- kappa * beta,   shrink(x) = sign(x) max(0, |x| - |x|^(p-1) / beta).
 // Here x is in steps of the block, so that the result does not depend on the size of the weights. The paper takes the scale from the block's whole
 // range; here several fractions of it are tried and the least squared error wins, which matters below 4 bits. Zero points are floats.
-import { newRoundedMatrix, type RoundedMatrix } from './block-rounding.js';
+import { type BlockGrid, BlockRounder, newRoundedMatrix, plainMetric, type RoundedMatrix, stepsOf } from './block-rounding.js';
 
 const P = 0.7;
 const BETA = 10;
@@ -16,25 +16,34 @@ const LARGEST_FRACTION = 1.05;
 const SMALLEST_FRACTION = 0.475;
 const FRACTION_STEP = 0.1;
 
-/** Rounds weights [k, n]; `block` rows share scale and zero point in each column. */
-export function roundHalfQuadratic(weights: Float32Array, k: number, n: number, bits: number, block: number): RoundedMatrix {
-  const result = newRoundedMatrix(k, n, block);
+/** Rounds weights [k, n]; `grid.block` rows share scale and zero point in each column. */
+export function roundHalfQuadratic(weights: Float32Array, k: number, n: number, grid: HalfQuadraticGrid): RoundedMatrix {
+  const { block, bits } = grid;
+  const result = newRoundedMatrix(k, n, block, stepsOf(weights, k, n, grid));
+  const rounder = new BlockRounder(grid, Math.min(block, k));
   const w = new Float64Array(Math.min(block, k));
   for (let from = 0, b = 0; from < k; from += block, b++) {
     const size = Math.min(block, k - from);
+    const metric = plainMetric(size);
     for (let c = 0; c < n; c++) {
       for (let r = 0; r < size; r++) w[r] = weights[(from + r) * n + c]!;
-      const { scale, zero } = parametersOf(w, size, 2 ** bits - 1);
-      result.scales[b * n + c] = scale;
-      result.zeros[b * n + c] = zero;
+      const found = parametersOf(w, size, 2 ** bits - 1);
+      rounder.setSteps(result, b, c);
+      rounder.round(w, metric, found.scale, found.zero);
+      result.scales[b * n + c] = rounder.scale;
+      result.zeros[b * n + c] = rounder.zero;
       for (let r = 0; r < size; r++) {
-        const code = codeOf(w[r]! / scale + zero, 2 ** bits - 1);
-        result.codes[(from + r) * n + c] = code;
-        result.values[(from + r) * n + c] = (code - zero) * scale;
+        result.codes[(from + r) * n + c] = rounder.codes[r]!;
+        result.values[(from + r) * n + c] = rounder.values[r]!;
       }
     }
   }
   return result;
+}
+
+export interface HalfQuadraticGrid extends BlockGrid {
+  readonly zero: 'free';
+  readonly block: number;
 }
 
 function parametersOf(w: Float64Array, size: number, top: number): { scale: number; zero: number } {

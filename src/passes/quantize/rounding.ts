@@ -123,7 +123,8 @@ function roundMatrix(
   const { k, n } = matrix;
   const [weights] = layerMatrices({ ...matrix, groups: 1 }, matrix.value.initializer!.floats());
   if (options.method === 'rtn') return roundToNearest(weights!, k, n, options);
-  if (options.method === 'hqq' && options.zero === 'free') return roundHalfQuadratic(weights!, k, n, options.bits, options.block);
+  const { zero } = options;
+  if (options.method === 'hqq' && zero === 'free') return roundHalfQuadratic(weights!, k, n, { ...options, zero });
   return roundBySearch(weights!, k, n, options);
 }
 

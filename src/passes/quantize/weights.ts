@@ -63,7 +63,7 @@ const options = z.object({
     .union([z.literal(8), z.literal(32)])
     .optional()
     .describe(
-      'bits of scales: 32, or 8-bit multiples of one float per output channel, made whole when the model is loaded (default with search, k-quant, awq and gptq)',
+      'bits of scales: 32, or 8-bit multiples of one float per output channel, made whole when the model is loaded (default but with rtn)',
     ),
   convBits: z
     .union([z.literal(4), z.literal(8)])
@@ -93,9 +93,9 @@ export const quantizeWeights = definePass({
       path: ['convBits'],
       message: 'expected 8, as only gptq makes 4 bits good enough',
     })
-    .refine((o) => o.scaleBits !== 8 || (o.method !== 'rtn' && o.method !== 'hqq'), {
+    .refine((o) => o.scaleBits !== 8 || o.method !== 'rtn', {
       path: ['scaleBits'],
-      message: 'expected 32 with rtn and hqq',
+      message: 'expected 32 with rtn',
     })
     .refine((o) => o.zeroPoint !== 'float' || o.bits <= 4, {
       path: ['zeroPoint'],
@@ -175,7 +175,7 @@ function blockOf({ method, bits }: Pick<QuantizeWeightsOptions, 'method' | 'bits
 const isPowerOfTwo = (x: number) => (x & (x - 1)) === 0;
 
 function hasTwoLevels({ scaleBits, method }: QuantizeWeightsOptions): boolean {
-  return scaleBits === undefined ? method !== 'rtn' && method !== 'hqq' : scaleBits === 8;
+  return scaleBits === undefined ? method !== 'rtn' : scaleBits === 8;
 }
 
 function zeroKindOf({ zeroPoint, symmetric, method, bits }: QuantizeWeightsOptions): ZeroKind {
