@@ -8,8 +8,15 @@ import { tensorType } from '../ir/type.js';
 import { cloneModel } from '../ir/walk.js';
 import type { MatchedLayer } from '../quant/matched-layers.js';
 
+/** A node of the original, its input that is looked at, and the node of the other model that stands for it. */
+export interface Site {
+  readonly a: Node;
+  readonly b: Node | null;
+  readonly dataIndex: number;
+}
+
 export interface OpenedLayer {
-  readonly layer: MatchedLayer;
+  readonly layer: Site;
   /** Name of the layer's input in the original, and of the input that stands for it in the opened model. */
   readonly input: string;
   readonly feed: string;
@@ -23,10 +30,33 @@ export interface OpenedLayer {
   readonly range: readonly [number, number] | null;
 }
 
+/** Operators that only move or rename data: what they read is rounded for those behind them. */
+const MOVES = new Set(
+  'Concat Dropout Expand Flatten Gather Identity MaxPool Pad Reshape Resize Slice Split Squeeze Tile Transpose Unsqueeze'.split(' '),
+);
+
+/** Inputs of nodes without a weight that the other model reads rounded: sums, products, roots of decomposed norms and activations. */
+export function operatorSites(a: Model, b: Model, layers: readonly MatchedLayer[]): Site[] {
+  const known = new Set(layers.map((l) => l.a));
+  const sites: Site[] = [];
+  for (const node of a.graph.nodes) {
+    const output = node.outputs[0];
+    if (known.has(node) || MOVES.has(node.opType) || !output) continue;
+    const twin = b.graph.ownValue(output.name)?.producer;
+    if (twin?.opType !== node.opType) continue;
+    node.inputs.forEach((value, dataIndex) => {
+      const rounding = twin.input(dataIndex)?.producer;
+      if (!value || value.isConstant || rounding?.opType !== 'DequantizeLinear') return;
+      if (rounding.input(0)?.producer?.opType === 'QuantizeLinear') sites.push({ a: node, b: twin, dataIndex });
+    });
+  }
+  return sites;
+}
+
 const THROUGH = new Set(['DequantizeLinear', 'QuantizeLinear', 'DynamicQuantizeLinear', 'LeakyRelu', 'Cast']);
 
 /** Opens a copy of `b`. Layers whose product was not recognised, or whose input lies in a constant, are left out. */
-export function cutOpen(b: Model, layers: readonly MatchedLayer[]): { model: Model; opened: OpenedLayer[] } {
+export function cutOpen(b: Model, layers: readonly Site[]): { model: Model; opened: OpenedLayer[] } {
   const model = cloneModel(b);
   const { graph } = model;
   const opened: OpenedLayer[] = [];

@@ -1,9 +1,10 @@
-// How the values of an activation are spread: extremes, the magnitude that nearly all stay below, and how far one channel stands above the others.
+// How the values of an activation are spread: extremes, the magnitudes that half and nearly all stay below, and how far one channel stands above the others.
 // A sample of magnitudes of bounded size is kept, whatever the number of batches.
 import type { Tensor } from '../ir/tensor.js';
 
 const SAMPLED_PER_BATCH = 4096;
 const COMMON = 0.999;
+const TYPICAL = 0.5;
 
 export class ChannelPeaks {
   readonly #axis: number;
@@ -39,7 +40,7 @@ export class ChannelPeaks {
     if (this.#sample.length > 16 * SAMPLED_PER_BATCH) this.#sample = this.#sample.filter((_, i) => i % 2 === 0);
   }
 
-  result(): { min: number; max: number; common: number; channelSpread: number; channel: number } {
+  result(): { min: number; max: number; common: number; typical: number; channelSpread: number; channel: number } {
     const sizes = [...this.#sample].sort((x, y) => x - y);
     const peaks = [...(this.#peaks ?? [])];
     const sorted = [...peaks].sort((x, y) => x - y);
@@ -49,6 +50,7 @@ export class ChannelPeaks {
       min: this.#min,
       max: this.#max,
       common: sizes[Math.min(sizes.length - 1, Math.floor(sizes.length * COMMON))] ?? 0,
+      typical: sizes[Math.floor(sizes.length * TYPICAL)] ?? 0,
       channelSpread: median > 0 ? top / median : 1,
       channel: peaks.indexOf(top),
     };

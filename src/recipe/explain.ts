@@ -10,14 +10,17 @@ import { PareError } from '../errors.js';
 import type { Value } from '../ir/graph.js';
 import { type Model, tensorTypeOf } from '../ir/model.js';
 import type { Tensor } from '../ir/tensor.js';
+import { runPasses } from '../pass/manager.js';
 import type { Explanation } from '../pass/record.js';
+import { unfuseConvolutions } from '../passes/quantize/unfuse.js';
+import { simplify } from '../passes/simplify/index.js';
 import { quantFactsOf } from '../quant/annotate.js';
 import { effectiveWeights, type MatchedLayer, matchLayers } from '../quant/matched-layers.js';
 import { channelSpread } from '../quant/weights.js';
 import { cutToSize } from '../runtime/batches.js';
 import type { Engine, SessionOptions } from '../runtime/engine.js';
 import { openSession } from '../runtime/session.js';
-import { cutOpen, type OpenedLayer } from './explain-cut.js';
+import { cutOpen, type OpenedLayer, operatorSites, type Site } from './explain-cut.js';
 import { ChannelPeaks } from './explain-peaks.js';
 import { withTypes } from './trials.js';
 
@@ -36,19 +39,47 @@ const SAMPLES = 8;
 const LAYERS_PER_RUN = 32;
 const FAR = 1000;
 
-/** Explains `b` against the float model `a` it was made from. */
+/**
+ * Explains `b` against the float model `a` it was made from. Where layers were merged on the way, so that their names are gone, the simplified form of
+ * `a` stands for it. Operators without a weight are among the layers where a cause was found at them.
+ */
 export async function explainLayers(a: Model, b: Model, options: ExplainOptions): Promise<Explanation> {
-  const float = withTypes(a, options.shapes);
   const quantized = withTypes(b, options.shapes);
-  const matched = matchLayers(float, quantized);
+  const { float, matched } = await closestForm(a, quantized, options);
   const weights = await effectiveWeights(options.engine, quantized, matched);
-  const layers: LayerEvidence[] = [];
-  for (let start = 0; start < matched.length; start += LAYERS_PER_RUN) {
-    const part = matched.slice(start, start + LAYERS_PER_RUN);
-    layers.push(...(await measure(float, quantized, part, weights, options)));
-    options.onProgress?.(Math.min(1, (start + part.length) / matched.length));
+  const sites: Site[] = [...matched, ...operatorSites(float, quantized, matched)];
+  const evidence: LayerEvidence[] = [];
+  for (let start = 0; start < sites.length; start += LAYERS_PER_RUN) {
+    const part = sites.slice(start, start + LAYERS_PER_RUN);
+    evidence.push(...(await measure(float, quantized, part, weights, options)));
+    options.onProgress?.(Math.min(1, (start + part.length) / sites.length));
   }
-  return { layers, findings: findCauses(layers) };
+  const findings = findCauses(evidence);
+  const operators = worstInputs(evidence.slice(matched.length)).filter((e) => findings.some((f) => f.node === e.node));
+  return { layers: [...evidence.slice(0, matched.length), ...operators], findings };
+}
+
+/** One row for each operator: that of its input which is rounded worst. */
+function worstInputs(evidence: readonly LayerEvidence[]): LayerEvidence[] {
+  const rows = new Map<string, LayerEvidence>();
+  for (const e of evidence) {
+    const known = rows.get(e.output);
+    if (!known || (e.input?.sqnr ?? FAR) < (known.input?.sqnr ?? FAR)) rows.set(e.output, e);
+  }
+  return [...rows.values()];
+}
+
+/** The form of the original in which more layers are found again. */
+async function closestForm(a: Model, quantized: Model, options: ExplainOptions): Promise<{ float: Model; matched: MatchedLayer[] }> {
+  const float = withTypes(a, options.shapes);
+  const matched = matchLayers(float, quantized);
+  const lost = (layers: readonly MatchedLayer[]) => layers.filter((l) => l.b === null).length;
+  if (lost(matched) === 0) return { float, matched };
+  const { model } = await runPasses(a, [simplify({ opset: 21 })], { engine: options.engine, signal: options.signal });
+  unfuseConvolutions(model);
+  const simple = withTypes(model, options.shapes);
+  const again = matchLayers(simple, quantized);
+  return lost(again) < lost(matched) ? { float: simple, matched: again } : { float, matched };
 }
 
 interface Measured {
@@ -64,7 +95,7 @@ interface Measured {
 async function measure(
   a: Model,
   b: Model,
-  layers: readonly MatchedLayer[],
+  layers: readonly Site[],
   weights: ReadonlyMap<MatchedLayer, Float32Array>,
   options: ExplainOptions,
 ): Promise<LayerEvidence[]> {
@@ -79,7 +110,7 @@ async function measure(
   const whole = await openSession(engine, b, { ...session, outputs: inner(b, [...inputs, ...outputs]) });
   const rounded = opened.flatMap((o) => (o.rounded ? [o.rounded] : []));
   const cut = await openSession(engine, open, { ...session, outputs: [...new Set([...outputs, ...rounded])] });
-  const integer = layers.some((l) => !l.float && l.dataQuantized);
+  const integer = layers.some((l) => isLayer(l) && !l.float && l.dataQuantized);
   const exact = integer
     ? await openSession(engine, open, { ...session, optimization: 'disabled', outputs: [...new Set(outputs)] }).catch(refused)
     : null;
@@ -102,10 +133,14 @@ async function measure(
       l,
       opened.find((o) => o.layer === l),
       measured.get(l)!,
-      weights.get(l),
+      isLayer(l) ? weights.get(l) : undefined,
       b,
     ),
   );
+}
+
+function isLayer(site: Site): site is MatchedLayer {
+  return 'weight' in site;
 }
 
 /** Not every runtime runs every operator without its fusions. */
@@ -114,7 +149,7 @@ function refused(error: unknown): null {
   throw error;
 }
 
-function newMeasured(layer: MatchedLayer): Measured {
+function newMeasured(layer: Site): Measured {
   const accumulator = () => new DifferenceAccumulator(layer.a.label);
   return {
     inAt: accumulator(),
@@ -141,31 +176,32 @@ function add(m: Measured, o: OpenedLayer, x: Values, y: Values, z: Values, w: Va
   if (result) for (const v of result.floats()) if (Math.abs(v) > m.outputPeak) m.outputPeak = Math.abs(v);
 }
 
-function evidenceOf(l: MatchedLayer, o: OpenedLayer | undefined, m: Measured, weight: Float32Array | undefined, b: Model): LayerEvidence {
+function evidenceOf(l: Site, o: OpenedLayer | undefined, m: Measured, weight: Float32Array | undefined, b: Model): LayerEvidence {
   const sqnr = (d: DifferenceAccumulator) => {
     const r = d.result();
     return r.sqnr === FAR && r.meanAbs === 0 && r.maxAbs === 0 ? FAR : r.sqnr;
   };
   const out = m.out.result();
+  const kind = isLayer(l) ? kindOf(l, b) : 'integer';
   return {
     node: l.a.label,
     op: l.a.op,
     output: l.a.output().name,
-    kind: kindOf(l),
+    kind,
     errorIn: o ? sqnr(m.inAt) : null,
     errorOut: o ? out.sqnr : null,
     own: o ? sqnr(m.own) : null,
-    ownExact: o && m.exact.result().maxAbs + m.own.result().maxAbs > 0 && kindOf(l) === 'integer' ? sqnr(m.exact) : null,
-    weight: weightEvidence(l, weight),
+    ownExact: o && m.exact.result().maxAbs + m.own.result().maxAbs > 0 && kind === 'integer' && isLayer(l) ? sqnr(m.exact) : null,
+    weight: isLayer(l) ? weightEvidence(l, weight) : null,
     input: o ? inputEvidence(o, m) : null,
     nonFinite: out.nonFinite,
     outputPeak: m.outputPeak,
-    split: splitOf(l, b),
+    split: isLayer(l) ? splitOf(l, b) : null,
   };
 }
 
-function kindOf(l: MatchedLayer): LayerEvidence['kind'] {
-  if (!l.b) return 'float';
+function kindOf(l: MatchedLayer, b: Model): LayerEvidence['kind'] {
+  if (!l.b) return b.graph.ownValue(l.weight.name)?.initializer?.dtype === 'float' ? 'float' : 'unmatched';
   if (tensorTypeOf(l.b.outputs[0])?.dtype === 'float16') return 'half';
   if (l.float) return 'float';
   return l.dataQuantized ? 'integer' : 'stored';

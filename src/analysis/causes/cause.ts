@@ -1,14 +1,14 @@
 // What a cause of lost accuracy looks like: evidence about one layer goes in, a finding with its numbers and the option that mends it comes out.
 // One file a cause; the list is in causes.ts. Evidence is gathered elsewhere (src/recipe/explain.ts): the rules here only judge numbers.
 
-/** Everything measured about one layer of a float model and its quantized form. SQNRs in dB; null where not applicable or not readable. */
+/** Everything measured about one layer, or one operator without a weight that reads rounded values, of a float model and its quantized form. SQNRs in dB; null where not applicable or not readable. */
 export interface LayerEvidence {
   readonly node: string;
   readonly op: string;
   /** Name of the layer's result. */
   readonly output: string;
-  /** How the quantized model computes it. */
-  readonly kind: 'integer' | 'stored' | 'half' | 'float';
+  /** How the quantized model computes it; `unmatched` where its product was not found there. */
+  readonly kind: 'integer' | 'stored' | 'half' | 'float' | 'unmatched';
   /** Of the layer's input against the original's: the error that arrives. */
   readonly errorIn: number | null;
   /** Of its result against the original's: the error that leaves. */
@@ -49,10 +49,11 @@ export interface InputEvidence {
   readonly sqnr: number | null;
   /** Range that the quantized model's scale covers; null where it is chosen at run time or there is none. */
   readonly range: readonly [number, number] | null;
-  /** What the original's input was on the data: extremes, and the magnitude that 99.9 % stay below. */
+  /** What the original's input was on the data: extremes, and the magnitudes that 99.9 % and half stay below. */
   readonly min: number;
   readonly max: number;
   readonly common: number;
+  readonly typical: number;
   /** Largest over median peak of the input's channels, and which channel peaks. */
   readonly channelSpread: number;
   readonly channel: number;
