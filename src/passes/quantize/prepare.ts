@@ -26,7 +26,8 @@ export async function prepareModel(model: Model, options: PrepareOptions, ctx: P
   refuseQuantized(model, mode);
   if (options.simplify) {
     const { definition } = simplify;
-    await definition.run(model, definition.options.parse({ opset: options.opset }), ctx);
+    // Integer products need weights of their own, a scale for each column of the product.
+    await definition.run(model, definition.options.parse({ opset: options.opset, keepTied: mode !== 'static' }), ctx);
   }
   unfuseConvolutions(model);
   inferShapes(model);

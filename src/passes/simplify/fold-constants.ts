@@ -1,5 +1,5 @@
 // Nodes that depend on constants alone are computed once, by the engine, and their results stored. Results that shape inference already
-// knows element by element need no engine. Weights of quantized models stay quantized, and the file does not grow beyond the cap.
+// knows element by element need no engine. Weights of quantized models stay quantized, tied ones stay one, and the file does not grow beyond the cap.
 import { byteLengthOf } from '../../ir/dtype.js';
 import type { Graph, Node, Value } from '../../ir/graph.js';
 import { type Model, tensorTypeOf } from '../../ir/model.js';
@@ -67,7 +67,13 @@ export type Refused = Set<Value>;
 export async function foldConstants(
   model: Model,
   engine: () => Engine,
-  options: { readonly budgetBytes: number; readonly threads?: number | undefined; readonly refused: Refused },
+  options: {
+    readonly budgetBytes: number;
+    readonly threads?: number | undefined;
+    readonly refused: Refused;
+    /** Do not store a constant once more in another order while others read it as it is: runtimes turn it when they load the model. */
+    readonly keepTied: boolean;
+  },
 ): Promise<FoldResult> {
   const foldable = new Set<Node>();
   const frontier: Value[] = [];
@@ -85,7 +91,11 @@ export async function foldConstants(
   let grown = 0;
   for (const value of frontier) {
     const growth = growthOf(value, foldable);
-    if (growth === undefined) chosen.push(value);
+    const tied = options.keepTied && growth && growth.bytes > ALWAYS_BYTES ? tiedSource(value, foldable) : undefined;
+    if (tied) {
+      kept.push({ value, reason: `"${tied.name}" has other readers, and would be stored twice` });
+      options.refused.add(value);
+    } else if (growth === undefined) chosen.push(value);
     else if (growth.bytes <= ALWAYS_BYTES || grown + growth.growth <= options.budgetBytes) {
       grown += Math.max(0, growth.growth);
       chosen.push(value);
@@ -135,6 +145,20 @@ function bytesOf(value: Value): number | undefined {
   const type = tensorTypeOf(value);
   if (!type || !isStatic(type.shape) || type.dtype === 'string') return undefined;
   return byteLengthOf(type.dtype, elementCount(type.shape));
+}
+
+const MOVES = new Set(['Transpose', 'Reshape', 'Squeeze', 'Unsqueeze', 'Flatten', 'Identity']);
+
+/** The constant whose elements a value holds in another order, where something that is not folded reads it too. */
+function tiedSource(value: Value, foldable: ReadonlySet<Node>): Value | undefined {
+  let at: Value | null = value;
+  while (at?.producer) {
+    const node: Node = at.producer;
+    if (node.domain !== '' || !MOVES.has(node.opType)) return undefined;
+    at = node.input(0);
+  }
+  const source = at?.isConstant ? at : undefined;
+  return source && (source.isGraphOutput || source.users.some((u) => !foldable.has(u))) ? source : undefined;
 }
 
 /** Bytes of the result, and what they add to the model after constants read by nothing else are gone. */

@@ -41,6 +41,10 @@ const options = z.object({
     .min(0)
     .default(1 << 20)
     .describe('bytes by which folded constants may grow the model'),
+  keepTied: z
+    .boolean()
+    .default(true)
+    .describe('keep a weight that is read both as it is and transposed as one constant; runtimes transpose it when they load the model'),
   inputDefaults: z
     .enum(['auto', 'keep', 'constant'])
     .default('auto')
@@ -92,7 +96,12 @@ async function simplifyModel(model: Model, opts: SimplifyOptions, ctx: PassConte
     let edits = removeDeadCode(model);
     const report = inferShapes(model);
     const known = foldKnownValues(model, report.values);
-    const result = await foldConstants(model, () => ctx.engine, { budgetBytes, threads: ctx.threads, refused });
+    const result = await foldConstants(model, () => ctx.engine, {
+      budgetBytes,
+      threads: ctx.threads,
+      refused,
+      keepTied: opts.keepTied,
+    });
     budgetBytes -= result.grownBytes;
     for (const { value, reason } of result.kept) reasons.set(value.name, reason);
     folded += known + result.folded;

@@ -46,6 +46,26 @@ describe('simplify', () => {
     expect(ops(simple)).toEqual(['MatMul']);
   });
 
+  it('keeps a table one that is looked up and, transposed, multiplied by', async () => {
+    const model = buildModel('g', (b) => {
+      const ids = b.input('ids', 'int64', ['N']);
+      const table = b.constant(
+        'table',
+        Tensor.of(
+          'float',
+          [50, 64],
+          new Float32Array(50 * 64).map((_, i) => Math.sin(i)),
+        ),
+      );
+      const rows = b.op('Gather', [table, ids]);
+      b.output(b.op('MatMul', [b.op('Relu', [rows]), b.op('Transpose', [table], { perm: [1, 0] })]), 'y');
+    });
+    const { simple, record } = await run(model);
+    expect(simple.graph.initializers.map((v) => v.initializer!.dims)).toEqual([[50, 64]]);
+    expect(record.skipped.map((s) => s.reason).join()).toMatch(/"table" has other readers, and would be stored twice/);
+    expect((await run(model, { keepTied: false })).simple.graph.initializers).toHaveLength(2);
+  });
+
   it('never folds DequantizeLinear, nor random numbers', async () => {
     const quantized = parse(
       '(float[2] x) => (float[2] y) <int8[2] w = {1, 2}, float s = {0.5}> { d = DequantizeLinear (w, s) r = RandomNormal <shape = [2]> () a = Add (d, r) y = Mul (x, a) }',
