@@ -5,7 +5,7 @@ import type { Dataset } from '../data/dataset.js';
 import type { Metric } from '../data/metric.js';
 import { dataError, usageError } from '../errors.js';
 import { type Model, requiredInputs, tensorTypeOf } from '../ir/model.js';
-import { lazyNodeEngine } from '../node/lazy-engine.js';
+import { deviceEngine } from '../node/device-engine.js';
 import type { InputModel } from '../recipe/staging.js';
 import type { Engine, ModelSource, SessionOptions } from '../runtime/engine.js';
 import { findFeeds } from '../runtime/inputs.js';
@@ -31,7 +31,7 @@ export type OpenedModel = Pick<InputModel, 'model' | 'source'>;
 
 export function openCliSession(flags: CommonFlags): CliSession {
   return {
-    engine: lazyNodeEngine(),
+    engine: deviceEngine(flags.device),
     session: {
       ...(flags.threads === undefined ? {} : { threads: flags.threads }),
       ...(flags.device === undefined ? {} : { device: flags.device }),

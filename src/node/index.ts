@@ -1,6 +1,7 @@
 // What Pare adds in Node: files, the onnxruntime-node engine, data sets from disk, memory measurement.
 
 export { type DataOptions, openDataset } from './data.js';
+export { deviceEngine } from './device-engine.js';
 export { nodeEngine } from './engine.js';
 export { FileSource, readModel, sha256File, type WriteOptions, type WrittenModel, writeFileAtomic, writeModel } from './files.js';
 export { openInput } from './input.js';

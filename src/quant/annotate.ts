@@ -7,7 +7,7 @@ import { tensorTypeOf } from '../ir/model.js';
 import type { Tensor } from '../ir/tensor.js';
 import type { QuantFacts } from '../ops/op.js';
 import { opRecord } from '../ops/registry.js';
-import type { ComputeKernel, Runtime } from './runtimes.js';
+import { type ComputeKernel, noKernel, type Runtime } from './runtimes.js';
 import type { Selector } from './selection.js';
 
 type ComputeFacts = Extract<Exclude<QuantFacts, 'none'>, { kind: 'compute' }>;
@@ -129,7 +129,7 @@ class Annotator {
     const excluded = this.#options.select(node);
     if (excluded !== undefined) return excluded;
     const kernel = node.domain === '' ? this.#options.runtime.compute[node.opType] : undefined;
-    if (kernel === undefined) return `${this.#options.runtime.name} has no int8 kernel for ${node.op}`;
+    if (kernel === undefined) return noKernel(this.#options.runtime, node.op);
     const dataIndex = facts.data[0] ?? 0;
     const data = node.input(dataIndex);
     const weight = node.input(facts.weight);
@@ -148,12 +148,12 @@ class Annotator {
     const bias = facts.bias === null ? null : node.input(facts.bias);
     return (
       weightProblem(node, tensor) ??
-      biasProblem(node, bias) ?? {
+      (kernel.bias === 'float' ? undefined : biasProblem(node, bias)) ?? {
         node,
         kernel,
         data: dataIndex,
         weight: { index: facts.weight, value: weight, channelAxis: facts.channelAxis(node, tensor.rank) },
-        bias: bias && facts.bias !== null ? { index: facts.bias, value: bias } : null,
+        bias: bias && facts.bias !== null && kernel.bias !== 'float' ? { index: facts.bias, value: bias } : null,
         integer: true,
       }
     );

@@ -8,6 +8,7 @@ import { toFp16 } from '../../passes/precision/fp16.js';
 import { quantizeDynamic } from '../../passes/quantize/dynamic.js';
 import { quantizeStatic } from '../../passes/quantize/static.js';
 import { quantizeWeights } from '../../passes/quantize/weights.js';
+import type { RuntimeName } from '../../quant/runtimes.js';
 import { type PlanContext, type RunFlags, runWritingCommand } from '../run-passes.js';
 import { addCommonFlags, addDataFlags, addWriteFlags, positiveInteger } from '../shared-options.js';
 import { addZodFlags, foreignFlags, pickOptions } from '../zod-flags.js';
@@ -91,7 +92,7 @@ Examples:
       const { planQuantization } = await import('../../recipe/quantize-plan.js');
       const { cli, ...rest } = context;
       const { limit, batch, shape: shapes, seed, optimize, auto, maxDrop, maxTrials, weigh } = flags;
-      const options = pickOptions(command, MODES[mode].definition.options);
+      const options = chosenOptions(MODES[mode], command, flags);
       const wanted = { optimize, auto, maxDrop, maxTrials, weigh };
       return planQuantization({
         ...rest,
@@ -108,10 +109,19 @@ Examples:
         onProgress: (p) => cli.progress.update(p),
       });
     };
-    await runWritingCommand('quantize', model, flags, () => [bind(MODES[mode], command)], plan);
+    await runWritingCommand('quantize', model, flags, () => [bind(MODES[mode], command, flags)], plan);
   });
 }
 
-function bind(pass: (typeof MODES)[Mode], command: Command) {
-  return (pass as unknown as Pass)(pickOptions(command, pass.definition.options));
+function bind(pass: (typeof MODES)[Mode], command: Command, flags: QuantizeFlags) {
+  return (pass as unknown as Pass)(chosenOptions(pass, command, flags));
+}
+
+/** Runtimes that follow from where the result is run, where none is named. */
+const DEVICE_RUNTIMES: Partial<Record<NonNullable<QuantizeFlags['device']>, RuntimeName>> = { wasm: 'ort-wasm', webgpu: 'ort-webgpu' };
+
+function chosenOptions(pass: (typeof MODES)[Mode], command: Command, flags: QuantizeFlags): Record<string, unknown> {
+  const options = pickOptions(command, pass.definition.options);
+  const runtime = flags.device && DEVICE_RUNTIMES[flags.device];
+  return runtime && 'runtime' in (pass.definition.options as z.ZodObject).shape ? { runtime, ...options } : options;
 }

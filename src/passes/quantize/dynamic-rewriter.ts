@@ -21,6 +21,8 @@ export interface DynamicOptions {
   readonly embeddings: boolean;
   /** Weights of nodes without a dynamic kernel are stored in 8 bits. */
   readonly others: boolean;
+  /** Why products stay float; undefined where the runtime has kernels. */
+  readonly products?: string | undefined;
   readonly minElements: number;
   readonly select: Selector;
   readonly skip: (node: Node, reason: string) => void;
@@ -92,6 +94,9 @@ export class DynamicRewriter {
   }
 
   #rewriterOf(node: Node): ((node: Node) => true | string | undefined) | undefined {
+    const { products } = this.#options;
+    if (products !== undefined && node.opType !== 'Gather')
+      return storableWeights(node).length > 0 ? (n) => this.#stored(n, products) : undefined;
     if (node.domain === CONTRIB) return node.opType === 'Attention' ? (n) => this.#attention(n) : undefined;
     if (node.domain !== '') return undefined;
     switch (node.opType) {

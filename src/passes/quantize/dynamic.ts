@@ -58,6 +58,7 @@ async function runDynamic(model: Model, opts: QuantizeDynamicOptions, ctx: PassC
     conv: opts.conv,
     embeddings: opts.embeddings,
     others: opts.others,
+    products: runtime.dynamic ? undefined : `${runtime.name} has no products of activations quantized at run time`,
     minElements: opts.minElements,
     select: selectorOf(opts),
     skip: (node, reason) => skipped.push({ node: node.label, op: node.op, reason }),

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { forgetAddedTypes, typedNames } from '../../analysis/stated-types.js';
 import type { Dataset } from '../../data/dataset.js';
 import { spreadSamples } from '../../data/spread.js';
-import { dataError } from '../../errors.js';
+import { dataError, usageError } from '../../errors.js';
 import type { Value } from '../../ir/graph.js';
 import { type Model, tensorTypeOf } from '../../ir/model.js';
 import { walkGraphs } from '../../ir/walk.js';
@@ -17,13 +17,14 @@ import { type Inserted, type InsertOptions, insertQdq } from '../../quant/insert
 import { guardFloatLayers } from '../../quant/keep-float.js';
 import { OBSERVER_NAMES, OBSERVERS } from '../../quant/observers.js';
 import { type ActivationParameters, activationParameters, measurementsOf } from '../../quant/ranges.js';
-import { RUNTIMES, type Runtime } from '../../quant/runtimes.js';
+import { type ActivationType, RUNTIMES, type Runtime } from '../../quant/runtimes.js';
 import { codesOf, type Scheme } from '../../quant/scheme.js';
 import { type Selector, selectorOf } from '../../quant/selection.js';
 import { equalize } from './equalize.js';
 import { quantizeTables } from './lookup-tables.js';
 import { RUNTIME_OPTION, SELECTION_OPTIONS, SIMPLIFY_OPTION } from './options.js';
 import { nothingToQuantize, prepareModel, warnIfLarger } from './prepare.js';
+import { writeQOperators } from './qoperator.js';
 import { roundStaticWeights } from './static-rounding.js';
 
 /** Opset that the model is brought to: the first with block-wise DequantizeLinear; per-axis needs 13. */
@@ -36,7 +37,18 @@ const MIN_TABLE = 1024;
 const REPAIR_SAMPLES = { least: 8, most: 256, elements: 1 << 20 };
 
 const options = z.object({
-  activations: z.enum(['auto', 'uint8', 'int8']).default('auto').describe("type of activations; auto takes the runtime's fast one"),
+  activations: z
+    .enum(['auto', 'uint8', 'int8', 'uint16', 'int16'])
+    .default('auto')
+    .describe(
+      "type of activations; auto takes the runtime's fast one; 16 bits have no integer kernels in ONNX Runtime and are for other runtimes",
+    ),
+  format: z
+    .enum(['qdq', 'qoperator'])
+    .default('qdq')
+    .describe(
+      'qdq: QuantizeLinear and DequantizeLinear around float operators; qoperator: QLinearConv and its like, for runtimes that do not fuse',
+    ),
   symmetric: z.boolean().default(false).describe('symmetric activation ranges (zero point 0), for runtimes that have no zero points'),
   perChannel: z.boolean().default(true).describe('one weight scale per output channel'),
   weightBits: z
@@ -90,9 +102,10 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
   const stated = typedNames(model);
   const bytesBefore = await prepareModel(model, { simplify: opts.simplify, opset: OPSET }, ctx, 'static');
   const runtime: Runtime = RUNTIMES[opts.runtime];
+  const symmetric = opts.symmetric || !runtime.zeroPoints;
   const activation: Omit<Scheme, 'granularity'> = {
-    dtype: opts.activations === 'auto' ? (runtime.activation as 'uint8' | 'int8') : opts.activations,
-    symmetry: opts.symmetric ? 'symmetric' : 'asymmetric',
+    dtype: activationType(runtime, opts, ctx),
+    symmetry: symmetric ? 'symmetric' : 'asymmetric',
   };
   const chosen = selectorOf(opts);
   const select: Selector = (node) => chosen(node) ?? (opts.inputLayer === 'float' ? inputLayerReason(node) : undefined);
@@ -103,7 +116,7 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
   const decisions: AnnotateOptions = {
     runtime,
     select,
-    asymmetric: !opts.symmetric,
+    asymmetric: !symmetric,
     outputs: opts.quantizeOutputs,
     activationProducts: opts.attention,
   };
@@ -148,10 +161,33 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
     const onProgress = (fraction: number) => ctx.progress({ fraction, label: 'correcting biases' });
     ctx.note('biasCorrection', await correctBiases(model, layers, means, { ...repair, onProgress }));
   }
+  if (opts.format === 'qoperator')
+    ctx.note(
+      'qoperator',
+      writeQOperators(model, (s) => ctx.skip(s)),
+    );
   report(annotation, parameters, inserted, tables, ctx);
   forgetAddedTypes(model, stated);
   warnIfLarger(bytesBefore, model, 'scales, zero points and Q/DQ nodes take more than the smaller weights save', ctx);
   return true;
+}
+
+/** The type of activations. Throws E_USAGE where the runtime does not take what was asked for. */
+function activationType(runtime: Runtime, opts: QuantizeStaticOptions, ctx: PassContext): ActivationType {
+  if (!runtime.formats.includes(opts.format))
+    throw usageError(`runtime ${runtime.name} takes ${runtime.formats.join(', ')}, not ${opts.format}`);
+  const type = opts.activations === 'auto' ? runtime.activation : opts.activations;
+  if (!runtime.activations.includes(type))
+    throw usageError(`runtime ${runtime.name} takes activations in ${runtime.activations.join(', ')}, not ${type}`);
+  if (!runtime.integerActivations.includes(type) && runtime.integerActivations.length > 0) {
+    if (opts.format === 'qoperator')
+      throw usageError(`there are no operators on ${type}: expected ${runtime.integerActivations.join(', ')}`);
+    ctx.warn({
+      message: `${runtime.name} has no integer kernels for ${type} activations: nodes compute in float between conversions, slower than the original`,
+      fix: `--activations ${runtime.activation} for speed there`,
+    });
+  }
+  return type;
 }
 
 /** Samples for the repairs, spread over the data set: enough that means and extremes settle, few where one sample is large. */
