@@ -105,6 +105,9 @@ export const qualityError = (message: string, extra?: Extra) => new PareError('E
 /** The runtime refused to load or run a model. */
 export const runtimeError = (message: string, extra?: Extra) => new PareError('E_RUNTIME', 'user', message, extra);
 
+/** A training met NaN or infinity. */
+export const nonFiniteError = (message: string, extra?: Extra) => new PareError('E_NON_FINITE', 'user', message, extra);
+
 /** Something asked for is too large for the limit set. */
 export const limitError = (message: string, extra?: Extra) => new PareError('E_LIMIT', 'user', message, extra);
 

@@ -108,6 +108,7 @@ async function load(
           },
         }),
     released: removeFolder,
+    writesInto: true,
   });
 }
 

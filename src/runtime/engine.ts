@@ -64,6 +64,11 @@ export interface Session {
   readonly outputs: readonly ValueInfo[];
   /** Runs once. `fetches` limits which outputs are computed and answered; all where omitted. Results are the caller's own. */
   run(feeds: Readonly<Record<string, Tensor>>, fetches?: readonly string[]): Promise<Record<string, Tensor>>;
+  /**
+   * Runs once and writes results into the memory of the tensors in `into`, by output name; their types and dimensions must be the outputs' own. No other
+   * outputs are computed. In Node without a copy. Feeds may be the same tensors at every call, over memory that changes.
+   */
+  runInto?(feeds: Readonly<Record<string, Tensor>>, into: Readonly<Record<string, Tensor>>): Promise<void>;
   /** Per-node times; throws E_UNSUPPORTED where the engine has none. */
   endProfiling(): Promise<NodeTime[]>;
   release(): Promise<void>;

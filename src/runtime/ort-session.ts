@@ -5,11 +5,14 @@ import type { Tensor } from '../ir/tensor.js';
 import type { NodeTime, Session, SessionOptions, ValueInfo } from './engine.js';
 import { wrapOrtError } from './ort-errors.js';
 import { crossesBorder, dtypeOfOrt, fromOrtTensor, type MakeOrtTensor, ortParts } from './ort-tensor.js';
+import { copyResults } from './run-into.js';
 
 /** What differs between the bindings. */
 export interface OrtSessionHooks {
   /** Runs a call to the binding when its turn has come; absent where calls may overlap. */
   readonly inTurn?: <T>(call: () => Promise<T>) => Promise<T>;
+  /** True where the binding writes results into tensors that are given to it; else they are copied. */
+  readonly writesInto?: boolean;
   /** Ends profiling and answers the times; absent where the binding has none. */
   readonly endProfiling?: () => Promise<NodeTime[]>;
   /** Runs after the binding's own release: temporary files go here. */
@@ -22,6 +25,7 @@ export class OrtSession implements Session {
   readonly #session: InferenceSession;
   readonly #makeTensor: MakeOrtTensor;
   readonly #hooks: OrtSessionHooks;
+  readonly #tensors = new WeakMap<Tensor, OrtTensor>();
   #released = false;
 
   constructor(session: InferenceSession, makeTensor: MakeOrtTensor, hooks: OrtSessionHooks) {
@@ -54,6 +58,33 @@ export class OrtSession implements Session {
       out[name] = fromOrtTensor(value);
     }
     return out;
+  }
+
+  async runInto(feeds: Readonly<Record<string, Tensor>>, into: Readonly<Record<string, Tensor>>): Promise<void> {
+    if (!this.#hooks.writesInto) return copyResults(await this.run(feeds, Object.keys(into)), into);
+    if (this.#released) throw runtimeError('the session was released: expected an open one');
+    this.#checkFeeds(feeds);
+    this.#checkFetches(Object.keys(into));
+    const given: Record<string, OrtTensor> = {};
+    for (const [name, tensor] of Object.entries(feeds)) given[name] = this.#kept(tensor);
+    const taken: Record<string, OrtTensor> = {};
+    for (const [name, tensor] of Object.entries(into)) taken[name] = this.#kept(tensor);
+    try {
+      const call = () => this.#session.run(given, taken);
+      await (this.#hooks.inTurn?.(call) ?? call());
+    } catch (error) {
+      throw wrapOrtError(error, 'ONNX Runtime failed to run the model');
+    }
+  }
+
+  /** The binding's tensor over the memory of one of ours, made once. */
+  #kept(tensor: Tensor): OrtTensor {
+    let made = this.#tensors.get(tensor);
+    if (made === undefined) {
+      made = this.#makeTensor(ortParts(tensor));
+      this.#tensors.set(tensor, made);
+    }
+    return made;
   }
 
   /** Said here, before the binding is called: it names one input at a time, or crashes the process on types it cannot hand over. */

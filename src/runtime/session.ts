@@ -10,6 +10,7 @@ import { tensorType } from '../ir/type.js';
 import { cloneModel, walkGraphs } from '../ir/walk.js';
 import { encodeModelAsync } from '../onnx/encode.js';
 import type { Engine, ModelSource, NodeTime, Session, SessionOptions, ValueInfo } from './engine.js';
+import { copyResults, runInto } from './run-into.js';
 
 /** Weights smaller than this always travel inside the model's bytes. */
 const PLACED_TENSOR_BYTES = 65_536;
@@ -235,6 +236,15 @@ class PlannedSession implements Session {
       if (tensor !== undefined) out[o.name] = o.restore === undefined ? tensor : tensor.cast(o.restore);
     }
     return out;
+  }
+
+  async runInto(feeds: Readonly<Record<string, Tensor>>, into: Readonly<Record<string, Tensor>>): Promise<void> {
+    const plain = Object.keys(into).every((name) => {
+      const { inner, restore } = this.#planned(name);
+      return inner === name && restore === undefined;
+    });
+    if (plain && this.#plan.inputs.size === 0) await runInto(this.#session, feeds, into);
+    else copyResults(await this.run(feeds, Object.keys(into)), into);
   }
 
   #planned(name: string): PlannedOutput {

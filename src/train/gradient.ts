@@ -42,6 +42,8 @@ export interface DifferentiateOptions {
   readonly shapes?: Readonly<Record<string, number | readonly number[]>> | undefined;
   /** BatchNormalization by the statistics of the batch, Dropout at work. Default false: the graph as it infers. */
   readonly training?: boolean | undefined;
+  /** In training: the statistics of the batch (default), or the running ones, left as they are. */
+  readonly batchNorm?: 'batch' | 'frozen' | undefined;
   /** Outputs of the model that are kept beside the loss (default all); the forward work of the others goes. */
   readonly outputs?: readonly string[] | undefined;
   /**
@@ -126,7 +128,7 @@ function transform(
   inference.run(graph);
   const b = new GradBuilder(graph, (node) => inferNew(inference, node));
   const outputs = [...graph.outputs];
-  const training = options.training ? enterTraining(model, b) : { states: [], seed: undefined };
+  const training = options.training ? enterTraining(model, b, options.batchNorm) : { states: [], seed: undefined };
   const start = begin(b, Object.fromEntries(graph.outputs.slice(0, outputs.length).map((v) => [v.name, v])));
   const gradients = new ReverseWalk(model, b, inference, [...parameters, ...inputs], start.seeds).run();
   keepOutputs(graph, options.outputs, new Set([...start.outputs, ...training.states.map((s) => s.next)]));

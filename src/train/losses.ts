@@ -35,8 +35,7 @@ export function crossEntropy(b: GradBuilder, scores: Value, labels: Value, optio
   const axis = classAxis(dims, options.axis);
   const classes = dims[axis]!;
   const kept = dims.map((d, i) => (i === axis ? 1 : d));
-  if (!(smoothing >= 0 && smoothing < 1)) throw usageError(`label smoothing: expected a number from 0 to below 1, got ${smoothing}`);
-  if (weights && weights.length !== classes) throw usageError(`class weights: expected ${classes}, one a class, got ${weights.length}`);
+  requireCrossEntropy(classes, smoothing, weights);
   requireSize('labels', labels, elementCount(kept));
   const column = b.reshape(labels, kept);
   const counts = ignore === undefined ? undefined : b.op('Not', [b.op('Equal', [column, b.number(column, ignore)])]);
@@ -64,6 +63,31 @@ export function crossEntropy(b: GradBuilder, scores: Value, labels: Value, optio
   if (!weight) return b.scale(total, -1 / elementCount(kept));
   // Nothing counts where all weights are 0: 0 over a small number, not over 0.
   return b.neg(b.div(total, b.op('Max', [sumAll(b, weight), b.number(scores, 1e-12)])));
+}
+
+/**
+ * Minus the sum of t[k] ln p[k], mean over rows, for targets that are probabilities of the shape of the scores (mixed or soft labels). Class weights and
+ * smoothing as in `crossEntropy`: t becomes (1 - e) t + e/c, and the loss is divided by the sum of the weighted targets.
+ */
+export function softCrossEntropy(b: GradBuilder, scores: Value, targets: Value, options: CrossEntropyOptions = {}): Value {
+  const { weights, smoothing = 0 } = options;
+  const dims = dimsOf(scores);
+  const axis = classAxis(dims, options.axis);
+  const classes = dims[axis]!;
+  requireCrossEntropy(classes, smoothing, weights);
+  const plain = alike(b, scores, targets);
+  const smooth = smoothing > 0 ? b.shift(b.scale(plain, 1 - smoothing), smoothing / classes) : plain;
+  const logs = b.op('LogSoftmax', [scores], { axis });
+  if (!weights) return b.scale(sumAll(b, b.mul(smooth, logs)), -classes / elementCount(dims));
+  const shape = dims.map((_, i) => (i === axis ? classes : 1));
+  const table = b.constant('class_weights', Tensor.from(dtypeOf(scores), shape, weights));
+  const total = sumAll(b, b.mul(plain, table));
+  return b.neg(b.div(sumAll(b, b.mul(b.mul(smooth, table), logs)), b.op('Max', [total, b.number(scores, 1e-12)])));
+}
+
+function requireCrossEntropy(classes: number, smoothing: number, weights: readonly number[] | undefined): void {
+  if (!(smoothing >= 0 && smoothing < 1)) throw usageError(`label smoothing: expected a number from 0 to below 1, got ${smoothing}`);
+  if (weights && weights.length !== classes) throw usageError(`class weights: expected ${classes}, one a class, got ${weights.length}`);
 }
 
 function classAxis(dims: readonly number[], given = -1): number {

@@ -22,15 +22,16 @@ export interface TrainingMode {
   readonly seed: string | undefined;
 }
 
-/** Edits the graph in place. */
-export function enterTraining(model: Model, b: GradBuilder): TrainingMode {
+/** Edits the graph in place. With `batchNorm: 'frozen'` BatchNormalization stays as it infers and only Dropout is at work. */
+export function enterTraining(model: Model, b: GradBuilder, batchNorm: 'batch' | 'frozen' = 'batch'): TrainingMode {
   const states = new Map<string, TrainingState>();
   let seed: Value | undefined;
   let dropouts = 0;
   for (const node of model.graph.nodes) {
     if (node.domain !== '') continue;
-    if (node.opType === 'BatchNormalization') for (const state of trainBatchNorm(model, node, b)) states.set(state.name, state);
-    else if (node.opType === 'Dropout' && dropRate(node) > 0) {
+    if (node.opType === 'BatchNormalization') {
+      if (batchNorm === 'batch') for (const state of trainBatchNorm(model, node, b)) states.set(state.name, state);
+    } else if (node.opType === 'Dropout' && dropRate(node) > 0) {
       seed ??= model.graph.addInput(model.graph.freshName('dropout_seed'), { kind: 'tensor', dtype: 'int64', shape: [] });
       trainDropout(node, b, seed, ++dropouts);
     }

@@ -33,7 +33,7 @@ export interface OptimizerOptions {
 }
 
 export interface StepResult {
-  /** Norm of all gradients together, before clipping; NaN or infinite where a gradient is. */
+  /** Norm of all gradients together, before clipping; NaN or infinite where a gradient is, and then nothing was changed. */
   readonly gradientNorm: number;
   readonly clipped: boolean;
 }
@@ -155,6 +155,7 @@ export class Optimizer {
     const mean = this.#accumulated > 0 ? 1 / this.#accumulated : 1;
     this.#kernels.sumSquares(gradients, this.#size, this.#sums.byteOffset);
     const gradientNorm = Math.sqrt(total(this.#sums)) * mean;
+    if (!Number.isFinite(gradientNorm)) return { gradientNorm, clipped: false };
     const limit = this.#options.clipNorm ?? Number.POSITIVE_INFINITY;
     const clipped = gradientNorm > limit;
     const gradientScale = clipped ? (mean * limit) / gradientNorm : mean;

@@ -1,0 +1,20 @@
+// Checkpoints of a training in one file that is always whole: written beside it, flushed, then renamed over it.
+import { readFile } from 'node:fs/promises';
+import type { CheckpointStore } from '../train/checkpoint.js';
+import { writeFileAtomic } from './files.js';
+import { systemError } from './system-error.js';
+
+/** Keeps the last checkpoint at `path`. */
+export function checkpointFile(path: string): CheckpointStore {
+  return {
+    save: (bytes) => writeFileAtomic(path, bytes),
+    async load() {
+      try {
+        return await readFile(path);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+        throw systemError(error, 'read', path);
+      }
+    },
+  };
+}
