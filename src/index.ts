@@ -65,6 +65,7 @@ export { type ExplainOptions, explainLayers } from './recipe/explain.js';
 export { type LatencyPlanOptions, planLatency } from './recipe/latency-plan.js';
 export { type MixedPrecision, type MixedPrecisionOptions, mixedPrecision } from './recipe/mixed-precision.js';
 export { type PipelineOptions, runPipeline } from './recipe/pipeline.js';
+export { prepareTraining } from './recipe/prepare-training.js';
 export { type ModelProfile, type ProfileOptions, profileModel } from './recipe/profile.js';
 export { type Budget, checkBudget, qualityDrop } from './recipe/quality.js';
 export { planQuantization, type QuantizePlan, type QuantizePlanOptions } from './recipe/quantize-plan.js';
@@ -84,5 +85,47 @@ export { evaluateConstants } from './runtime/evaluate.js';
 export { findFeeds, randomFeeds } from './runtime/inputs.js';
 export { compareLatency, type LatencyStats, measureLatency, measureThroughput } from './runtime/latency.js';
 export { openSession } from './runtime/session.js';
+export { type Checkpoint, type CheckpointStore, decodeCheckpoint, encodeCheckpoint } from './train/checkpoint.js';
+export {
+  type Differentiated,
+  type DifferentiateOptions,
+  differentiate,
+  type ParameterGradient,
+  type PullBackOptions,
+  pullBack,
+} from './train/gradient.js';
+export {
+  type CrossEntropyOptions,
+  groupLasso,
+  LOSSES,
+  type LossName,
+  type LossOptions,
+  l1Penalty,
+  l2Penalty,
+} from './train/losses.js';
+export { type Feeds, type LossObjectiveOptions, lossObjective, type Objective, weightedSum } from './train/objective.js';
+export {
+  Optimizer,
+  type OptimizerOptions,
+  type OptimizerState,
+  type ParameterGroup,
+  type ParameterSpec,
+  withoutDecay,
+} from './train/optimizers/optimizer.js';
+export {
+  type AdamOptions,
+  adam,
+  adamw,
+  lamb,
+  lion,
+  OPTIMIZERS,
+  type OptimizerName,
+  type SgdOptions,
+  sgd,
+  type UpdateRule,
+} from './train/optimizers/rules.js';
+export * as schedules from './train/schedules.js';
+export { train } from './train/trainer.js';
+export type { CurvePoint, EpochResult, Patience, StepState, TrainOptions, TrainResult, Validation } from './train/trainer-options.js';
 export { Rng } from './util/rng.js';
 export { VERSION } from './util/version.js';

@@ -1,5 +1,6 @@
 // What Pare adds in Node: files, the onnxruntime-node engine, data sets from disk, memory measurement.
 
+export { checkpointFile } from './checkpoints.js';
 export { type DataOptions, openDataset } from './data.js';
 export { deviceEngine } from './device-engine.js';
 export { nodeEngine } from './engine.js';
