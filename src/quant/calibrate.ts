@@ -6,9 +6,11 @@ import { dataError } from '../errors.js';
 import { Builder } from '../ir/builder.js';
 import type { Graph, Value } from '../ir/graph.js';
 import { type Model, requiredInputs, tensorTypeOf } from '../ir/model.js';
+import { tensorType } from '../ir/type.js';
 import { cloneModel } from '../ir/walk.js';
 import type { Engine } from '../runtime/engine.js';
 import { openSession } from '../runtime/session.js';
+import { SteadyRunner } from '../runtime/steady-run.js';
 import { emptyStatistics, observe, type Statistics } from './statistics.js';
 
 export interface CalibrationOptions {
@@ -59,7 +61,7 @@ const BYTES_PER_RUN = 1 << 28;
 export async function measureRanges(model: Model, measurements: readonly Measurement[], options: CalibrationOptions): Promise<Statistics> {
   const statistics: Statistics = new Map();
   if (measurements.length === 0) return statistics;
-  const batchSize = batchSizeOf(model.graph);
+  const batchSize = options.histograms ? batchOfValues(model.graph, measurements) : batchSizeOf(model.graph);
   const parts = options.histograms ? partsOf(measurements, batchSize) : [measurements];
   for (const [i, part] of parts.entries()) {
     await measurePart(model, part, batchSize, statistics, {
@@ -71,13 +73,29 @@ export async function measureRanges(model: Model, measurements: readonly Measure
   return statistics;
 }
 
+/** Bytes of activations that come back from one run where the model lets us choose the number of samples. */
+const BYTES_PER_BATCH = 1 << 22;
+
+/** Samples per run so that what comes back stays small: more samples at once would not be counted faster. */
+function batchOfValues(graph: Graph, measurements: readonly Measurement[]): number {
+  const most = batchSizeOf(graph);
+  if (requiredInputs(graph).some((v) => typeof tensorTypeOf(v)?.shape?.[0] === 'number')) return most;
+  const bytes = measurements.reduce((sum, m) => sum + 4 * elementsOf(m, 1), 0);
+  return Math.max(1, Math.min(most, Math.floor(BYTES_PER_BATCH / Math.max(1, bytes))));
+}
+
+/** Elements of a value for so many samples; other open dimensions count as 64. */
+function elementsOf({ value }: Measurement, batchSize: number): number {
+  const shape = tensorTypeOf(value)?.shape ?? [];
+  return shape.reduce<number>((n, d, i) => n * (typeof d === 'number' ? d : i === 0 ? batchSize : 64), 1);
+}
+
 /** Neighbouring values whose elements together stay within the limit. */
 function partsOf(measurements: readonly Measurement[], batchSize: number): Measurement[][] {
   const parts: Measurement[][] = [];
   let room = 0;
   for (const m of measurements) {
-    const shape = tensorTypeOf(m.value)?.shape ?? [];
-    const elements = shape.reduce<number>((n, d, i) => n * (typeof d === 'number' ? d : i === 0 ? batchSize : 64), 1);
+    const elements = elementsOf(m, batchSize);
     if (parts.length === 0 || elements * 4 > room) {
       parts.push([]);
       room = BYTES_PER_RUN;
@@ -97,12 +115,13 @@ async function measurePart(
 ): Promise<void> {
   const { probe, names } = buildProbe(model, measurements, options.histograms ?? false);
   const session = await openSession(options.engine, probe, { threads: options.threads });
+  const runner = new SteadyRunner(session, probe);
   try {
     const total = Math.min(options.limit ?? Number.POSITIVE_INFINITY, options.data.size);
     let done = 0;
     for await (const batch of options.data.batches({ batchSize, limit: options.limit })) {
       options.checkAborted?.();
-      const results = await session.run(batch.inputs);
+      const results = await runner.run(batch.inputs);
       const read = (name: string | null): number => (name === null ? 0 : (results[name]?.numbers()[0] ?? 0));
       for (const { value, min, max, all } of names) {
         const seen = statistics.get(value) ?? emptyStatistics();
@@ -135,7 +154,11 @@ function buildProbe(model: Model, measurements: readonly Measurement[], whole: b
   const b = new Builder(graph);
   const names = measurements.map(({ value, lowerIsZero }): ProbeName => {
     const twin = graph.ownValue(value.name)!;
-    const reduce = (opType: string) => b.output(b.op(opType, [twin], { keepdims: 0 }, { outputs: [`${value.name}_${opType}`] })).name;
+    const reduce = (opType: string) => {
+      const extreme = b.output(b.op(opType, [twin], { keepdims: 0 }, { outputs: [`${value.name}_${opType}`] }));
+      extreme.type = tensorType('float', []);
+      return extreme.name;
+    };
     if (whole && !twin.isGraphInput) b.output(twin);
     return {
       value: value.name,

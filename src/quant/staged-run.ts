@@ -4,11 +4,12 @@
 import type { Batch, Dataset, IndexedDataset } from '../data/dataset.js';
 import { Graph, type Node, type Value } from '../ir/graph.js';
 import { Model } from '../ir/model.js';
-import type { Tensor } from '../ir/tensor.js';
+import { Tensor } from '../ir/tensor.js';
 import { tensorType } from '../ir/type.js';
 import { cloneNode, walkGraphs } from '../ir/walk.js';
 import type { Engine, SessionOptions } from '../runtime/engine.js';
 import { openSession } from '../runtime/session.js';
+import { feedSizes, sizesFromFeeds } from '../runtime/steady-run.js';
 
 export interface StagedRunOptions {
   readonly engine: Engine;
@@ -28,6 +29,9 @@ export class StagedRun {
   readonly #done = new Set<Node>();
   /** Values by name for each batch. */
   readonly #batches: Map<string, Tensor>[] = [];
+  /** Values that were computed here, and memory of those that are done with, by size: what is freed and made anew each stage piles up. */
+  readonly #made = new Set<Tensor>();
+  readonly #free = new Map<number, Uint8Array[]>();
 
   private constructor(model: Model, options: StagedRunOptions) {
     this.#model = model;
@@ -99,6 +103,9 @@ export class StagedRun {
     model.functions = this.#model.functions;
     const session = await openSession(this.#options.engine, model, this.#options.session ?? {});
     try {
+      const known = sizesFromFeeds(graph);
+      const steady = session.runInto !== undefined && [...frontier, ...keep, ...temporary].every(known);
+      let like: { readonly fed: string; readonly results: Readonly<Record<string, Tensor>> } | undefined;
       for (const values of this.#batches) {
         this.#options.checkAborted?.();
         const inputs: Record<string, Tensor> = {};
@@ -106,9 +113,18 @@ export class StagedRun {
           const tensor = values.get(name);
           if (tensor) inputs[name] = tensor;
         }
-        const results = await session.run(inputs);
+        const fed = steady ? feedSizes(inputs) : '';
+        let results: Readonly<Record<string, Tensor>>;
+        if (steady && like?.fed === fed) {
+          results = this.#room(like.results);
+          await session.runInto!(inputs, results);
+        } else results = await session.run(inputs);
+        like = { fed, results };
         visit(outputs.map((v) => results[v.name]!));
-        for (const name of names) values.set(name, results[name]!);
+        for (const name of names) {
+          values.set(name, results[name]!);
+          this.#made.add(results[name]!);
+        }
       }
     } finally {
       await session.release();
@@ -137,8 +153,26 @@ export class StagedRun {
     if (!first) return;
     for (const name of [...first.keys()]) {
       const value = this.#model.graph.ownValue(name);
-      if (!value || !this.#readLater(value)) for (const values of this.#batches) values.delete(name);
+      if (value && this.#readLater(value)) continue;
+      for (const values of this.#batches) {
+        const tensor = values.get(name);
+        values.delete(name);
+        // Memory of the data set's own tensors is not ours to write to.
+        if (!tensor || !this.#made.delete(tensor)) continue;
+        const same = this.#free.get(tensor.byteLength) ?? [];
+        same.push(tensor.bytes());
+        this.#free.set(tensor.byteLength, same);
+      }
     }
+  }
+
+  /** Tensors of the same types and dimensions, in memory that values left which no node reads any more. */
+  #room(like: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
+    const made = Object.entries(like).map(([name, { dtype, dims, byteLength }]) => {
+      const bytes = this.#free.get(byteLength)?.pop() ?? new Uint8Array(byteLength);
+      return [name, new Tensor(dtype, dims, bytes)] as const;
+    });
+    return Object.fromEntries(made);
   }
 }
 
