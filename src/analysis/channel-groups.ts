@@ -206,7 +206,9 @@ function groupSets(
     else bySignature.set(signature, [slices]);
   }
   const names = new Map<string, number>();
-  return [...bySignature.values()].map((units) => {
+  // A single unit would be all there is.
+  const several = [...bySignature.values()].filter((units) => units.length > 1);
+  return several.map((units) => {
     const members: GroupMember[] = [];
     let start = 0;
     const first = units[0]!;

@@ -22,7 +22,8 @@ export function selectorOf(selection: Selection): Selector {
   };
 }
 
-function patternOf(text: string): RegExp {
+/** A name pattern of the user as an expression: `*`, `/.../` or a whole name. */
+export function patternOf(text: string): RegExp {
   if (text.length > 2 && text.startsWith('/') && text.endsWith('/')) {
     try {
       return new RegExp(text.slice(1, -1));

@@ -2,7 +2,7 @@
 // heads rather than places within them, channels rather than pixels of a flattened map, groups of a convolution.
 import type { Node, Value } from '../../ir/graph.js';
 import { type AxesStatement, type AxisTerm, lettersOfTerm } from '../../ops/axes.js';
-import { extentsOf, operandsOf } from './statement.js';
+import { extentsOf, operandsOf, shapeOf } from './statement.js';
 
 /** Letters of a node that an axis made of a product must keep whole. */
 export type WholeLetters = ReadonlyMap<Node, ReadonlySet<string>>;
@@ -67,16 +67,14 @@ export function chooseFactors(statements: ReadonlyMap<Node, AxesStatement>, pinn
   const classes = new Classes();
   const letterOf = (node: Node, letter: string) => classes.id(node, letter);
   const axisOf = (value: Value, axis: number) => classes.id(value, String(axis));
-  for (const value of pinned)
-    if (value.type?.kind === 'tensor') value.type.shape?.forEach((_, axis) => classes.freeze(axisOf(value, axis)));
+  for (const value of pinned) for (const axis of shapeOf(value)?.keys() ?? []) classes.freeze(axisOf(value, axis));
   const products: { node: Node; axis: number; letters: readonly string[]; extents: ReadonlyMap<string, number> }[] = [];
   for (const [node, statement] of statements) {
     const extents = extentsOf(statement, node) ?? new Map<string, number>();
     for (const { terms, value } of operandsOf(statement, node)) {
       for (const [axis, term] of terms.entries()) {
         const own = axisOf(value, axis);
-        const shape = value.type?.kind === 'tensor' ? value.type.shape : null;
-        if (term.kind === 'fixed' || typeof shape?.[axis] !== 'number') classes.freeze(own);
+        if (term.kind === 'fixed' || typeof shapeOf(value)?.[axis] !== 'number') classes.freeze(own);
         for (const plain of plainLetters(term)) classes.join(own, letterOf(node, plain));
         for (const factors of productsOf(term)) products.push({ node, axis: own, letters: factors, extents });
       }

@@ -84,8 +84,9 @@ export function tieNode(elements: Elements, roles: Roles, node: Node, statement:
     const free = term.factors.findIndex((f) => f !== null && !whole.has(f));
     for (const f of term.factors) if (f !== null && whole.has(f)) keep(f, `one factor of an axis that ${describe(node)} regroups`);
     if (free < 0 || full.some((s) => s === undefined)) {
-      freezes.push(() => elements.freezeStretch({ base, outer: 1, count: extent, inner: 1 }, `${describe(node)} regroups the axis`));
-      for (const f of term.factors) if (f !== null) keep(f, `${describe(node)} regroups the axis`);
+      const tiedDown = `${describe(node)} ties it to axes that must stay`;
+      freezes.push(() => elements.freezeStretch({ base, outer: 1, count: extent, inner: 1 }, tiedDown));
+      for (const f of term.factors) if (f !== null) keep(f, tiedDown);
       return;
     }
     const sizesKnown = full as number[];

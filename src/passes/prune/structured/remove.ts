@@ -88,6 +88,17 @@ export async function removeChannels(
   return { constants };
 }
 
+/** As `removeChannels`, on a copy of the model that the groups were found in: values are met by name. */
+export async function removeByName(copy: Model, removal: Removal, options: { readonly normalized?: boolean } = {}): Promise<Removed> {
+  const values = new Map<string, Value>();
+  for (const graph of walkGraphs(copy.graph)) for (const v of graph.values()) values.set(v.name, v);
+  const moved = new Map<ChannelGroup, readonly number[]>();
+  for (const [group, units] of removal) {
+    moved.set({ ...group, members: group.members.map((m) => ({ ...m, value: values.get(m.value.name)! })) }, units);
+  }
+  return removeChannels(copy, { groups: [...moved.keys()], frozen: [] }, moved, options);
+}
+
 /** Types of sliced values follow the slicing; inference must agree with them. */
 function inferAgain(model: Model, touched: ReadonlySet<Node>, removed: ReadonlyMap<Value, unknown>): void {
   const report = inferShapes(model);
