@@ -32,6 +32,10 @@ export async function takeRows(tensor: Tensor, indices: readonly number[]): Prom
     );
   }
   const width = rowBytes(tensor);
+  // Neighbouring rows of a file are read into memory of their own already.
+  if (!tensor.source.resident && indices.length > 0 && indices.every((row, k) => row === indices[0]! + k)) {
+    return new Tensor(tensor.dtype, dims, await tensor.source.slice(indices[0]! * width, (indices[0]! + indices.length) * width).load());
+  }
   const out = new Uint8Array(width * indices.length);
   for (let k = 0; k < indices.length; ) {
     let end = k + 1;

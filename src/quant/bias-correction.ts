@@ -85,7 +85,7 @@ export async function correctBiases(
   for (const [i, stage] of stages.entries()) {
     const sums = stage.map(() => new MeanSum());
     await run.stage(
-      [storedForm(stage[0]!.node.input(stage[0]!.data)!)],
+      [stage[0]!.node.input(stage[0]!.data)!],
       stage.map((c) => c.node.output()),
       (graph, at) => stage.map((c) => meanOf(graph, c.node, at(c.node.output()))),
       (outputs) => {
@@ -113,13 +113,6 @@ function byData(layers: readonly ComputeAnnotation[]): ComputeAnnotation[][] {
     else stages.set(data, [c]);
   }
   return [...stages.values()];
-}
-
-/** What is kept of a layer's data between stages: the codes where it is dequantized, a quarter of the memory. */
-function storedForm(data: Value): Value {
-  const { producer } = data;
-  const codes = producer?.opType === 'DequantizeLinear' ? producer.input(0) : null;
-  return codes && !codes.isConstant ? codes : data;
 }
 
 /** Mean of a node's output over everything but its channels: axis 1 of convolutions, the last of products. */

@@ -51,7 +51,7 @@ export function batchSizeOf(graph: Graph): number {
     const first = tensorTypeOf(input)?.shape?.[0];
     if (typeof first === 'number' && first > 0) return first;
   }
-  return Math.max(1, Math.min(16, Math.floor(ELEMENTS_PER_RUN / (elementsPerSample(graph) + 1))));
+  return Math.max(1, Math.min(8, Math.floor(ELEMENTS_PER_RUN / (elementsPerSample(graph) + 1))));
 }
 
 /** Bytes of activations that one run may bring back. Models with more are run once for each part. */

@@ -66,7 +66,7 @@ export class StagedRun {
     visit: (outputs: readonly Tensor[]) => void,
   ): Promise<void> {
     const { graph } = this.#model;
-    const lasting = ancestors(keep, this.#done);
+    const lasting = new Set([...ancestors(keep, this.#done)].filter((n) => !isDequantizing(n)));
     const needed = ancestors([...keep, ...temporary], this.#done);
     const order = graph.nodes.filter((n) => needed.has(n));
     const piece = new Graph('stage');
@@ -135,7 +135,8 @@ export class StagedRun {
   #readLater(value: Value): boolean {
     return value.uses.some(({ node }) => {
       const reader = this.#outerNode(node);
-      return reader !== null && !this.#done.has(reader);
+      if (reader === null || this.#done.has(reader)) return false;
+      return !isDequantizing(reader) || this.#readLater(reader.output());
     });
   }
 
@@ -174,6 +175,11 @@ export class StagedRun {
     });
     return Object.fromEntries(made);
   }
+}
+
+/** Codes are kept between stages and turned to floats, four times their size, where they are read. */
+function isDequantizing(node: Node): boolean {
+  return node.opType === 'DequantizeLinear' && node.domain === '' && node.graph.parent === null;
 }
 
 function isIndexed(data: Dataset): data is IndexedDataset {
