@@ -98,6 +98,8 @@ function twinOf(value: Value | undefined): Node | null {
   return value?.producer ?? null;
 }
 
+const ROUNDINGS = /^(Dynamic)?QuantizeLinear$/;
+
 /** The node that reads the layer's input in full precision, past the rounding in front of the layer. */
 function entryOf(core: Node, dataIndex: number): { reader: Node; index: number; dequantized: Value | null } {
   let reader = core;
@@ -108,7 +110,11 @@ function entryOf(core: Node, dataIndex: number): { reader: Node; index: number; 
     if (!producer || !THROUGH.has(producer.opType)) return { reader, index, dequantized };
     // A Cast of integers, or a LeakyRelu that is the model's own, ends the way.
     if (producer.opType === 'LeakyRelu' && producer.float('alpha', 0.01) !== 1) return { reader, index, dequantized };
-    if (producer.opType === 'DequantizeLinear') dequantized ??= producer.output();
+    if (producer.opType === 'DequantizeLinear') {
+      // Codes that were looked up or moved are no rounding of this input.
+      if (!ROUNDINGS.test(producer.input(0)?.producer?.opType ?? '')) return { reader, index, dequantized };
+      dequantized ??= producer.output();
+    }
     // In front of QuantizeLinear lies the value itself.
     if (reader.opType === 'QuantizeLinear' || reader.opType === 'DynamicQuantizeLinear') return { reader, index, dequantized };
     reader = producer;

@@ -38,6 +38,8 @@ const SAMPLES = 8;
 /** Layers looked at in one go: bounds the inner values that are held at once. */
 const LAYERS_PER_RUN = 32;
 const FAR = 1000;
+/** Shared constants with fewer elements are not worth a word. */
+const SMALLEST_SPLIT = 1024;
 
 /**
  * Explains `b` against the float model `a` it was made from. Where layers were merged on the way, so that their names are gone, the simplified form of
@@ -54,9 +56,10 @@ export async function explainLayers(a: Model, b: Model, options: ExplainOptions)
     evidence.push(...(await measure(float, quantized, part, weights, options)));
     options.onProgress?.(Math.min(1, (start + part.length) / sites.length));
   }
-  const findings = findCauses(evidence);
-  const operators = worstInputs(evidence.slice(matched.length)).filter((e) => findings.some((f) => f.node === e.node));
-  return { layers: [...evidence.slice(0, matched.length), ...operators], findings };
+  const layers = evidence.slice(0, matched.length);
+  const operators = worstInputs(evidence.slice(matched.length));
+  const findings = findCauses([...layers, ...operators]);
+  return { layers: [...layers, ...operators.filter((e) => findings.some((f) => f.node === e.node))], findings };
 }
 
 /** One row for each operator: that of its input which is rounded worst. */
@@ -190,7 +193,7 @@ function evidenceOf(l: Site, o: OpenedLayer | undefined, m: Measured, weight: Fl
     kind,
     errorIn: o ? sqnr(m.inAt) : null,
     errorOut: o ? out.sqnr : null,
-    own: o ? sqnr(m.own) : null,
+    own: o ? (m.own.result().nonFinite > 0 ? -FAR : sqnr(m.own)) : null,
     ownExact: o && m.exact.result().maxAbs + m.own.result().maxAbs > 0 && kind === 'integer' && isLayer(l) ? sqnr(m.exact) : null,
     weight: isLayer(l) ? weightEvidence(l, weight) : null,
     input: o ? inputEvidence(o, m) : null,
@@ -255,16 +258,15 @@ function inputEvidence(o: OpenedLayer, m: Measured): InputEvidence {
   return { name: o.input, sqnr: o.rounded ? m.rounding.result().sqnr : null, range: o.range, ...peaks };
 }
 
-/** Integer or packed constants made of a weight that several nodes of the original read. */
+/** Integer or packed constants made of a weight that several nodes of the original read, itself or turned by a Transpose. */
 function splitOf(l: MatchedLayer, b: Model): LayerEvidence['split'] {
-  if (l.weight.users.length < 2) return null;
-  const copies: Value[] = [];
   const size = l.weight.initializer!.size;
-  for (const v of b.graph.initializers) {
-    const bytes = v.initializer!.byteLength;
-    if (v.name.startsWith(`${l.weight.name}_`) && bytes * 8 >= size && v.initializer!.rank >= 2) copies.push(v);
-  }
-  const large = copies.filter((v) => v.initializer!.size >= size / 4);
+  const original = l.a.graph;
+  if (l.weight.users.length < 2 || size < SMALLEST_SPLIT) return null;
+  const copies = b.graph.initializers.filter((v) => original.ownValue(v.name)?.initializer === undefined && holds(v, size));
+  // Other weights of this size have constants of their own: there, names decide.
+  const alone = original.initializers.filter((v) => v.initializer!.size === size).length === 1;
+  const large = alone ? copies : copies.filter((v) => v.name.startsWith(`${l.weight.name}_`));
   if (large.length < 2) return null;
   return {
     weight: l.weight.name,
@@ -272,4 +274,14 @@ function splitOf(l: MatchedLayer, b: Model): LayerEvidence['split'] {
     bytes: large.reduce((sum, v) => sum + v.initializer!.byteLength, 0),
     bytesBefore: l.weight.initializer!.byteLength,
   };
+}
+
+/** True for a constant that holds so many weights, one an element or packed for an operator of blocks. */
+function holds(value: Value, weights: number): boolean {
+  const { size, rank } = value.initializer!;
+  if (size === weights && rank >= 2) return true;
+  return value.uses.some(({ node, index }) => {
+    if (/^MatMul(NBits|Bnb4)$/.test(node.opType)) return index === 1 && (node.int('K', 0) ?? 0) * (node.int('N', 0) ?? 0) === weights;
+    return node.opType === 'GatherBlockQuantized' && index === 0 && (size * 8) / (node.int('bits', 4) ?? 4) === weights;
+  });
 }

@@ -46,7 +46,10 @@ const RESCALED_SQNR = 3;
 
 /** Layers and changes of `quantized` against `float`, the simplified model it was made from, whose types must have been inferred. */
 export async function precisionSources(engine: Engine, float: Model, quantized: Model, options: SourceOptions): Promise<PrecisionSources> {
-  const matched = matchLayers(float, quantized).filter((m) => m.b !== null && !m.float);
+  const all = matchLayers(float, quantized);
+  const matched = all.filter((m) => m.b !== null && !m.float);
+  // Layers that stayed float for reasons of their own (the input layer) round nothing.
+  const never = new Set(all.filter((m) => m.float).map((m) => m.a));
   const layers = matched.map(layerOf);
   const index = new Map(matched.map((m, i) => [m.a, i]));
   const weights = await effectiveWeights(engine, quantized, matched);
@@ -70,7 +73,7 @@ export async function precisionSources(engine: Engine, float: Model, quantized: 
     perturbations.push({ id: `weight of ${m.a.label}`, changes });
     rules.push({ any: new Set([i]), all: undefined });
   });
-  const sponsors = options.mode === 'static' ? staticSponsors(float.graph, index, options) : readers(matched);
+  const sponsors = options.mode === 'static' ? staticSponsors(float.graph, index, never, options) : readers(matched);
   for (const [value, rule] of sponsors) {
     const apply = options.mode === 'static' ? staticQuantizer(quantized, value) : dynamicQuantizer();
     if (!apply) continue;
@@ -143,7 +146,7 @@ function sqnr(a: Float32Array, b: Float32Array): number {
 type Sponsors = Map<Value, { any: Set<number>; all: Set<number> | undefined }>;
 
 /** For each activation of static mode: the layers any of which quantizes it, or, for values between integer nodes, those that must all be integer. */
-function staticSponsors(graph: Graph, index: ReadonlyMap<Node, number>, options: SourceOptions): Sponsors {
+function staticSponsors(graph: Graph, index: ReadonlyMap<Node, number>, never: ReadonlySet<Node>, options: SourceOptions): Sponsors {
   const settings = {
     runtime: RUNTIMES[options.runtime],
     asymmetric: !options.symmetric,
@@ -156,7 +159,7 @@ function staticSponsors(graph: Graph, index: ReadonlyMap<Node, number>, options:
         ...settings,
         select: (node) => {
           const i = index.get(node);
-          return i !== undefined && kept(i) ? 'kept' : undefined;
+          return never.has(node) || (i !== undefined && kept(i)) ? 'kept' : undefined;
         },
       }).activations,
     );

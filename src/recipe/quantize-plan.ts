@@ -57,10 +57,12 @@ export async function planQuantization(o: QuantizePlanOptions): Promise<Quantize
   if (o.auto) {
     const trials = await openTrials(o, '--auto');
     try {
-      const found = await autoOptions({ trials, mode: o.mode, pass: o.pass, options });
+      // Mode weights stores everything already; with another goal named, that one decides.
+      const storing = o.mode === 'weights' || o.optimize !== undefined ? undefined : storingPasses;
+      const found = await autoOptions({ trials, mode: o.mode, pass: o.pass, options, storing: storing?.bind(null, o) });
       options = found.options;
       auto = found.plan;
-      passes = plainPasses(o, options);
+      passes = found.store ? storingPasses(o, options) : plainPasses(o, options);
     } finally {
       await trials.release();
     }
@@ -98,12 +100,13 @@ export async function planQuantization(o: QuantizePlanOptions): Promise<Quantize
 }
 
 function plainPasses(o: QuantizePlanOptions, options: Readonly<Record<string, unknown>>): BoundPass[] {
-  const passes = [o.pass(options)];
-  if (o.optimize === 'size' && o.mode !== 'weights') {
-    const exclude = (options.exclude as string[] | undefined) ?? [];
-    passes.push(storeWeights({ exclude, minElements: SMALL_WEIGHT, simplify: false }));
-  }
-  return passes;
+  return o.optimize === 'size' && o.mode !== 'weights' ? storingPasses(o, options) : [o.pass(options)];
+}
+
+/** What stays float is stored in 8 bits. */
+function storingPasses(o: QuantizePlanOptions, options: Readonly<Record<string, unknown>>): BoundPass[] {
+  const exclude = (options.exclude as string[] | undefined) ?? [];
+  return [o.pass(options), storeWeights({ exclude, minElements: SMALL_WEIGHT, simplify: false })];
 }
 
 function openTrials(o: QuantizePlanOptions, flag: string): Promise<Trials> {

@@ -13,7 +13,7 @@ export interface LayerEvidence {
   readonly errorIn: number | null;
   /** Of its result against the original's: the error that leaves. */
   readonly errorOut: number | null;
-  /** Of its result where it is fed the original's input: its own contribution. */
+  /** Of its result where it is fed the original's input: its own contribution; -1000 where that makes infinite values. */
   readonly own: number | null;
   /** The same with the runtime's optimizations off, where products are not summed in 8-bit instructions. */
   readonly ownExact: number | null;
@@ -59,7 +59,7 @@ export interface InputEvidence {
   readonly channel: number;
 }
 
-/** An option that mends a cause, by its name in the pass's schema. The first alternative that the pass has is offered. */
+/** An option that mends a cause, by its name in the pass's schema (or `optimize`, which is the command's own). Alternatives are tried in turn. */
 export interface Fix {
   readonly option: string;
   readonly value: unknown;

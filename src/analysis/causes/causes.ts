@@ -36,5 +36,12 @@ export function findCauses(layers: readonly LayerEvidence[]): Finding[] {
       return [{ ...finding, cause: rule.name, node: layer.node, severity }];
     }),
   );
-  return found.sort((a, b) => b.severity - a.severity);
+  found.sort((a, b) => b.severity - a.severity);
+  // One value that several nodes read is one finding.
+  const words = new Set<string>();
+  return found.filter(({ cause, evidence }) => {
+    const known = words.has(`${cause} ${evidence}`);
+    words.add(`${cause} ${evidence}`);
+    return !known;
+  });
 }

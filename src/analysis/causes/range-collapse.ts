@@ -19,7 +19,7 @@ export const rangeCollapse: CauseRule = {
     // Roots, quotients and logarithms: the relative error of small values counts, which the mean over all values hides.
     if (!weight && own !== null && own < POOR_OWN && input.sqnr - own >= AMPLIFIED_DB) {
       return {
-        evidence: `${op} reads ${input.name}, whose range reaches ${figure(reach)} while half of the values stay below ${figure(input.typical)} (${codesBelow(input.typical)} of 256 codes): rounding is ${figure(input.sqnr)} dB, but the result is left with ${figure(own)} dB`,
+        evidence: `${op} reads ${input.name}, whose range reaches ${figure(reach)} while half of the values stay below ${figure(input.typical)} (${codesBelow(input.typical)} of 256 codes): rounding is ${figure(input.sqnr)} dB, but the result is left with ${own <= -1000 ? 'infinite values' : `${figure(own)} dB`}`,
         advice: 'small values matter here, as in the roots and quotients of a norm: leave the norm float (simplifying recognises it)',
         fixes: [{ option: 'exclude', value: [node] }],
       };
@@ -27,7 +27,7 @@ export const rangeCollapse: CauseRule = {
     if (input.sqnr > GOOD_SQNR || reach / input.common < STRETCH) return undefined;
     return {
       evidence: `input ${input.name}: the range reaches ${figure(reach)} but 99.9 % of values stay below ${figure(input.common)} and get about ${Math.max(1, codesBelow(2 * input.common))} of 256 codes; rounding gives ${figure(input.sqnr)} dB`,
-      fixes: [{ option: 'observer', value: 'mse' }],
+      fixes: ['percentile', 'entropy', 'mse'].map((value) => ({ option: 'observer', value })),
     };
   },
 };

@@ -8,8 +8,8 @@ export const unquantizable: CauseRule = {
     if (kind !== 'float' || !weight) return undefined;
     return {
       evidence: `${op} with weight ${weight.name} computes in float on float weights`,
-      advice: 'the reason is in the table of `pare quantize` ("left as it is"); `--mode weights` stores its weight smaller',
-      fixes: [],
+      advice: 'the reason is in the table of `pare quantize` ("left as it is"); its weight can be stored in 8 bits all the same',
+      fixes: [{ option: 'optimize', value: 'size' }],
     };
   },
 };

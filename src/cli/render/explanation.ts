@@ -40,7 +40,7 @@ export function renderFindings(findings: readonly Finding[]): string {
   if (floats.length > 0) {
     const names = floats.slice(0, 4).map((f) => f.node);
     lines.push(
-      `cause unquantizable: ${floats.length} layers compute in float on float weights: ${names.join(', ')}${floats.length > 4 ? ', …' : ''}`,
+      `cause unquantizable: ${floats.length} layers compute in float on float weights: ${names.join(', ')}${floats.length > 4 ? ', …' : ''}\n  fix: ${fixFlag(floats[0]!.fixes[0]!)}`,
     );
   }
   return lines.join('\n');
