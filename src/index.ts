@@ -48,7 +48,7 @@ export {
   type Warning,
 } from './pass/define.js';
 export { type PassEnvironment, type PassResult, runPasses } from './pass/manager.js';
-export type { LatencyPair, ModelFacts, PassRecord, PrecisionSearch, Quality, RunRecord } from './pass/record.js';
+export type { Fusion, LatencyPair, ModelFacts, PassRecord, PrecisionSearch, Quality, RunRecord, UnfusedNode } from './pass/record.js';
 export { toBf16 } from './passes/precision/bf16.js';
 export { toFp16 } from './passes/precision/fp16.js';
 export { quantizeCodebook } from './passes/quantize/codebook.js';
@@ -62,6 +62,7 @@ export { simplify } from './passes/simplify/index.js';
 export { type CompareTwoOptions, compareTwo, type ModelComparison } from './recipe/compare.js';
 export { type CreatedOutput, type CreateOptions, type CreateRecord, createModel } from './recipe/create.js';
 export { type ExplainOptions, explainLayers } from './recipe/explain.js';
+export { type FusionOptions, fusionOf } from './recipe/fusion.js';
 export { type LatencyPlanOptions, planLatency } from './recipe/latency-plan.js';
 export { type MixedPrecision, type MixedPrecisionOptions, mixedPrecision } from './recipe/mixed-precision.js';
 export { type PipelineOptions, runPipeline } from './recipe/pipeline.js';

@@ -66,4 +66,4 @@ function quantize(model, mode, ...flags) {
 }
 
 const told = (latency, plan) =>
-  `${latency.before_ms.toFixed(3)} to ${latency.after_ms.toFixed(3)} ms, ${plan.latency.chosen}; ${plan.latency.candidates.map((c) => `${c.name} ${c.ratio.toFixed(2)}`).join(', ')}`;
+  `${latency.before_ms.toFixed(3)} to ${latency.after_ms.toFixed(3)} ms, ${plan.latency.chosen} (noise ${plan.latency.noise.toFixed(3)}); ${plan.latency.candidates.map((c) => `${c.name} ${c.ratio.toFixed(2)}`).join(', ')}`;

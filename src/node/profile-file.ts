@@ -7,7 +7,13 @@ interface TraceEvent {
   readonly name?: string;
   /** Microseconds. */
   readonly dur?: number;
-  readonly args?: { readonly op_name?: string; readonly provider?: string; readonly node_index?: string };
+  readonly args?: {
+    readonly op_name?: string;
+    readonly provider?: string;
+    readonly node_index?: string;
+    /** For each operand its type and dimensions: `[{"uint8":[1,3,8,8]},{"float":[]}]`. */
+    readonly input_type_shape?: readonly Readonly<Record<string, unknown>>[];
+  };
 }
 
 const SUFFIX = '_kernel_time';
@@ -20,13 +26,15 @@ export function parseProfile(text: string): NodeTime[] {
   } catch (cause) {
     throw formatError('the profile that ONNX Runtime wrote is no JSON', { cause });
   }
-  const sums = new Map<string, { node: string; opType: string; provider: string; ms: number; runs: number }>();
+  const sums = new Map<string, { node: string; opType: string; provider: string; inputType?: string; ms: number; runs: number }>();
   for (const event of events) {
     if (event.cat !== 'Node' || !event.name?.endsWith(SUFFIX)) continue;
     const node = event.name.slice(0, -SUFFIX.length);
     const opType = event.args?.op_name ?? '';
     const key = `${node}\n${opType}\n${event.args?.node_index ?? ''}`;
-    const sum = sums.get(key) ?? { node, opType, provider: event.args?.provider ?? '', ms: 0, runs: 0 };
+    const inputType = Object.keys(event.args?.input_type_shape?.[0] ?? {})[0];
+    const known = { node, opType, provider: event.args?.provider ?? '', ...(inputType === undefined ? {} : { inputType }), ms: 0, runs: 0 };
+    const sum = sums.get(key) ?? known;
     sum.ms += (event.dur ?? 0) / 1000;
     sum.runs += 1;
     sums.set(key, sum);

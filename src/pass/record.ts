@@ -104,6 +104,8 @@ export interface LatencyPlan {
   /** Names of the nodes left float by the chosen one. */
   readonly kept: readonly string[];
   readonly candidates: readonly LatencyCandidate[];
+  /** How far the ratio of two sessions of the original lies from 1, timed among the candidates. */
+  readonly noise: number;
 }
 
 /** How the passes of a run were chosen by trying them. */
@@ -128,6 +130,20 @@ export interface SlowerNode {
   readonly op: string;
   readonly before_ms: number;
   readonly after_ms: number;
+  readonly reason: string;
+}
+
+/** What the runtime made of the quantized nodes of a model. */
+export interface Fusion {
+  /** Nodes that run in integers, by kernel. */
+  readonly kernels: Readonly<Record<string, number>>;
+  /** Nodes between quantized values that the runtime computes in float all the same. */
+  readonly unfused: readonly UnfusedNode[];
+}
+
+export interface UnfusedNode {
+  readonly node: string;
+  readonly op: string;
   readonly reason: string;
 }
 
@@ -160,6 +176,8 @@ export interface RunRecord {
   readonly tensors: { readonly before: readonly TensorStats[]; readonly after: readonly TensorStats[] };
   /** Where the result is slower than the original: the nodes responsible, worst first. */
   readonly slower?: readonly SlowerNode[];
+  /** What the runtime fused with its Q/DQ and what not, where the result has any and the engine has a profiler. */
+  readonly fusion?: Fusion;
   /** How the passes were chosen, where they were chosen by trying. */
   readonly plan?: PlanRecord;
   /** Wall time of the whole run in ms. */

@@ -8,7 +8,7 @@ import type { Metric } from '../data/metric.js';
 import type { Model } from '../ir/model.js';
 import { cloneModel } from '../ir/walk.js';
 import type { Progress, Warning } from '../pass/define.js';
-import type { Explanation, LatencyPair } from '../pass/record.js';
+import type { Explanation, Fusion, LatencyPair } from '../pass/record.js';
 import type { Engine, ModelSource, SessionOptions } from '../runtime/engine.js';
 import { timePair } from './latency.js';
 import { qualityOf } from './quality.js';
@@ -59,6 +59,8 @@ export interface ModelComparison {
   /** Layers in detail and named causes of error. */
   readonly explanation?: Explanation;
   readonly warnings: readonly Warning[];
+  /** What the runtime made of the quantized nodes of the second model. */
+  readonly fusion?: Fusion;
 }
 
 /** Loaded sessions take about this many times a model's bytes (weights, prepacked copies, arena). */

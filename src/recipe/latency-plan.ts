@@ -7,10 +7,11 @@ import { PareError } from '../errors.js';
 import type { Node, Value } from '../ir/graph.js';
 import type { Model } from '../ir/model.js';
 import { tensorTypeOf } from '../ir/model.js';
+import { walkNodes } from '../ir/walk.js';
 import type { BoundPass, Pass } from '../pass/define.js';
 import { runPasses } from '../pass/manager.js';
 import type { LatencyCandidate, LatencyPlan } from '../pass/record.js';
-import { storeWeights } from '../passes/quantize/stored.js';
+import { storableWeights, storeWeights } from '../passes/quantize/stored.js';
 import { simplify } from '../passes/simplify/index.js';
 import { quantFactsOf } from '../quant/annotate.js';
 import type { Engine, NodeTime, Session, SessionOptions } from '../runtime/engine.js';
@@ -52,6 +53,8 @@ const BORDER_NS = 0.4;
 const NODE_NS = 1500;
 /** Integer times are raised by this in the cautious candidate. */
 const CAUTION = 1.15;
+/** Weights with fewer elements stay float where others are stored. */
+const STORED_ELEMENTS = 256;
 /** Weights with fewer elements stay float in the dynamic candidates. */
 const DYNAMIC_THRESHOLDS = [4096, 65536];
 
@@ -71,14 +74,14 @@ export async function planLatency(o: LatencyPlanOptions): Promise<PlannedLatency
     const model = await tryBuild(o, candidate);
     if (model) candidates.push({ ...candidate, model });
   }
-  const timed = await timeAll(o, candidates);
+  const { noise, timed } = await timeAll(o, candidates);
   const best = timed.reduce((a, b) => (b.ratio < a.ratio ? b : a));
   const chosen = candidates.find((c) => c.name === best.name)!;
-  return { passes: chosen.passes, plan: { chosen: best.name, kept: chosen.kept, candidates: timed } };
+  return { passes: chosen.passes, plan: { chosen: best.name, kept: chosen.kept, noise, candidates: timed } };
 }
 
 async function furtherCandidates(o: LatencyPlanOptions, quantized: Model | null): Promise<Candidate[]> {
-  const stored: Candidate = { name: 'weights stored in 8 bits, arithmetic in float', passes: [storeWeights(common(o))], kept: [] };
+  const stored = storedCandidate(o);
   if (o.mode === 'static') {
     const kept = quantized ? await slowLayers(o, quantized) : [];
     const cuts = kept
@@ -100,6 +103,13 @@ async function furtherCandidates(o: LatencyPlanOptions, quantized: Model | null)
   }
   const eight: Candidate = { name: 'products in int8 (accuracy level 4)', passes: [o.pass({ ...o.options, accuracyLevel: 4 })], kept: [] };
   return [eight];
+}
+
+/** Never slower than float. Where all weights are small, they are stored all the same, so that there is one such candidate. */
+function storedCandidate(o: LatencyPlanOptions): Candidate {
+  const large = [...walkNodes(o.model.graph)].some((n) => storableWeights(n).some(([w]) => w.initializer!.size >= STORED_ELEMENTS));
+  const passes = [storeWeights({ ...common(o), minElements: large ? STORED_ELEMENTS : 1 })];
+  return { name: 'weights stored in 8 bits, arithmetic in float', passes, kept: [] };
 }
 
 /** Options that storing shares with the mode's pass. */
@@ -131,17 +141,24 @@ async function tryBuild(o: LatencyPlanOptions, candidate: Candidate): Promise<Mo
   }
 }
 
-async function timeAll(o: LatencyPlanOptions, candidates: readonly (Candidate & { model: Model })[]): Promise<LatencyCandidate[]> {
+async function timeAll(
+  o: LatencyPlanOptions,
+  candidates: readonly (Candidate & { model: Model })[],
+): Promise<{ noise: number; timed: LatencyCandidate[] }> {
   o.onProgress?.('timing candidates');
   const sessions: Session[] = [];
   try {
-    for (const model of [o.model, ...candidates.map((c) => c.model)]) sessions.push(await openSession(o.engine, model, o.session));
+    // The original twice: how far its own two sessions differ is the noise of the ratios.
+    for (const model of [o.model, o.model, ...candidates.map((c) => c.model)]) sessions.push(await openSession(o.engine, model, o.session));
     const { feeds } = await findFeeds(sessions[0]!, o.model, { shapes: o.shapes, batch: o.batch, seed: o.seed });
     const times = await compareLatency(
       sessions.map((session) => ({ session, feeds })),
       { budgetMs: TIMING_MS, minRuns: 15, maxRuns: 2000, signal: o.signal },
     );
-    return candidates.map((c, i) => ({ name: c.name, ms: times[i + 1]!.p50, ratio: times[i + 1]!.ratio, kept: c.kept.length }));
+    return {
+      noise: Math.abs(times[1]!.ratio - 1),
+      timed: candidates.map((c, i) => ({ name: c.name, ms: times[i + 2]!.p50, ratio: times[i + 2]!.ratio, kept: c.kept.length })),
+    };
   } finally {
     for (const session of sessions) await session.release();
   }

@@ -13,11 +13,12 @@ import type { Model } from '../ir/model.js';
 import { cloneModel } from '../ir/walk.js';
 import type { BoundPass, Progress, Warning } from '../pass/define.js';
 import { runPasses } from '../pass/manager.js';
-import type { Explanation, ModelFacts, PassRecord, PlanRecord, RunRecord, SlowerNode } from '../pass/record.js';
+import type { Explanation, Fusion, ModelFacts, PassRecord, PlanRecord, RunRecord, SlowerNode } from '../pass/record.js';
 import type { Engine, SessionOptions } from '../runtime/engine.js';
 import { VERSION } from '../util/version.js';
 import { compareTwo } from './compare.js';
 import { explainLayers } from './explain.js';
+import { fusionOf } from './fusion.js';
 import { recipeOf, stampMetadata } from './metadata.js';
 import { type Budget, checkBudget, collapseWarning } from './quality.js';
 import { slowerNodes } from './slower-nodes.js';
@@ -120,6 +121,7 @@ export async function runPipeline(options: PipelineOptions): Promise<RunRecord> 
       tensors,
       ...(options.plan ? { plan: options.plan } : {}),
       ...(checked.slower ? { slower: checked.slower } : {}),
+      ...(checked.fusion ? { fusion: checked.fusion } : {}),
       ...(checked.explanation ? { explanation: checked.explanation } : {}),
       ms: performance.now() - start,
     };
@@ -134,6 +136,7 @@ interface Checked extends Pick<RunRecord, 'quality' | 'outputs' | 'latency'> {
   readonly warnings: readonly Warning[];
   readonly slower?: readonly SlowerNode[] | undefined;
   readonly explanation?: Explanation | undefined;
+  readonly fusion?: Fusion | undefined;
 }
 
 const NOT_VERIFIED: Checked = {
@@ -180,8 +183,12 @@ async function verify(options: PipelineOptions, model: Model, staged: StagedMode
           : 'keep it for its size, or try another mode',
     });
   }
+  const fusion =
+    options.command === 'quantize' && compared.mode === 'together' ? await fusionOf(engine, model, staged.source, options) : undefined;
   const slower =
-    latency && latency.ratio > NOTICEABLY_SLOWER ? await slowerNodes(engine, input, { model, source: staged.source }, options) : undefined;
+    latency && latency.ratio > NOTICEABLY_SLOWER
+      ? await slowerNodes(engine, input, { model, source: staged.source }, { ...options, fusion })
+      : undefined;
   const layers =
     options.details && compared.mode === 'together'
       ? await compareLayers(engine, withTypes(input.model, options), withTypes(model, options), validation, {
@@ -193,7 +200,7 @@ async function verify(options: PipelineOptions, model: Model, staged: StagedMode
       : [];
   const explanation =
     layers.length > 0 && options.command === 'quantize' ? await explain(options, float ?? input.model, model, validation) : undefined;
-  return { quality: compared.quality, outputs: compared.outputs, latency, layers, warnings, slower, explanation };
+  return { quality: compared.quality, outputs: compared.outputs, latency, layers, warnings, slower, fusion, explanation };
 }
 
 /** Causes of error. A model that its runtime does not run cut open goes without. */

@@ -3,7 +3,7 @@
 
 import { PareError } from '../errors.js';
 import type { Model } from '../ir/model.js';
-import type { SlowerNode } from '../pass/record.js';
+import type { Fusion, SlowerNode } from '../pass/record.js';
 import type { Engine, ModelSource, NodeTime, SessionOptions } from '../runtime/engine.js';
 import { findFeeds } from '../runtime/inputs.js';
 import { attributeTimes } from './node-times.js';
@@ -13,6 +13,8 @@ export interface SlowerOptions {
   readonly shapes?: Readonly<Record<string, readonly number[]>> | undefined;
   readonly seed?: number | undefined;
   readonly session?: SessionOptions | undefined;
+  /** Reasons why nodes did not fuse, which then stand in the place of the general one. */
+  readonly fusion?: Fusion | undefined;
 }
 
 const RUNS = 10;
@@ -31,7 +33,7 @@ export async function slowerNodes(
   try {
     const before = await profile(engine, a.source, a.model, options);
     const after = await profile(engine, b.source, a.model, options);
-    return judge(attributed(a.model, before), attributed(b.model, after), before, after);
+    return judge(attributed(a.model, before), attributed(b.model, after), before, after, options.fusion);
   } catch (error) {
     if (error instanceof PareError && error.code === 'E_UNSUPPORTED') return [];
     throw error;
@@ -65,14 +67,17 @@ function judge(
   after: ReadonlyMap<string, { op: string; ms: number }>,
   timesBefore: readonly NodeTime[],
   timesAfter: readonly NodeTime[],
+  fusion: Fusion | undefined,
 ): SlowerNode[] {
+  const unfused = new Map(fusion?.unfused.map((u) => [u.node, u.reason]));
   const total = timesBefore.reduce((sum, t) => sum + t.ms / Math.max(1, t.runs), 0);
   const kernels = new Map(timesAfter.map((t) => [t.node.replace(/_token_\d+$/, ''), t.opType]));
   const found: SlowerNode[] = [];
   for (const [node, { op, ms }] of after) {
     const was = before.get(node);
     if (CONVERSIONS.test(op)) found.push({ node, op, before_ms: 0, after_ms: ms, reason: 'conversion that no kernel took in' });
-    else if (was && ms > was.ms) found.push({ node, op, before_ms: was.ms, after_ms: ms, reason: reasonOf(op, kernels.get(node)) });
+    else if (was && ms > was.ms)
+      found.push({ node, op, before_ms: was.ms, after_ms: ms, reason: unfused.get(node) ?? reasonOf(op, kernels.get(node)) });
   }
   // What the runtime made itself (conversions and layout changes between kernels) has no node of the file.
   for (const [op, ms] of ownOperators(timesAfter, after))

@@ -57,6 +57,8 @@ export interface NodeTime {
   readonly provider: string;
   readonly ms: number;
   readonly runs: number;
+  /** Element type of the first operand, in the engine's words (`float`, `uint8`); absent where the profile does not say. */
+  readonly inputType?: string | undefined;
 }
 
 export interface Session {

@@ -8,6 +8,7 @@ import { openInput } from '../../node/input.js';
 import type { Explanation } from '../../pass/record.js';
 import { compareTwo } from '../../recipe/compare.js';
 import { explainLayers } from '../../recipe/explain.js';
+import { fusionOf } from '../../recipe/fusion.js';
 import { renderComparison } from '../render/comparison.js';
 import { openCliSession, openData, openMetric, openValidation } from '../session.js';
 import { addCommonFlags, addDataFlags, type CommonFlags, type DataFlags } from '../shared-options.js';
@@ -40,6 +41,15 @@ export function addCompareCommand(program: Command): void {
         memoryBytes: cli.memoryBytes,
         onProgress: (p) => cli.progress.update(p),
       });
+      const fusion =
+        result.mode === 'together'
+          ? await fusionOf(cli.engine, b.model, b.source, {
+              batch: flags.batch,
+              shapes: flags.shape,
+              seed: flags.seed,
+              session: cli.session,
+            })
+          : undefined;
       let layers: LayerComparison[] | undefined;
       let explanation: Explanation | undefined;
       if (flags.perLayer) {
@@ -57,7 +67,7 @@ export function addCompareCommand(program: Command): void {
         });
       }
       cli.progress.stop();
-      const full = { ...result, ...(layers ? { layers } : {}), ...(explanation ? { explanation } : {}) };
+      const full = { ...result, ...(fusion ? { fusion } : {}), ...(layers ? { layers } : {}), ...(explanation ? { explanation } : {}) };
       cli.say(renderComparison(full));
       if (flags.report !== undefined) {
         const { renderComparisonReport } = await import('../../report/comparison.js');

@@ -2,6 +2,7 @@
 import type { ModelComparison } from '../../recipe/compare.js';
 import { formatBytes, formatMs, formatNumber, formatPercent, formatQuality, formatRatio, formatSpeed } from '../../util/format.js';
 import { renderExplanation } from './explanation.js';
+import { renderFusion } from './fusion.js';
 import { renderTable } from './table.js';
 
 /** Layers shown; all of them are in `--json` and the report. */
@@ -42,6 +43,7 @@ export function renderComparison(c: ModelComparison): string {
       ]),
     ),
   ];
+  parts.push(...renderFusion(c.fusion));
   if (c.layers) {
     const worst = [...c.layers].sort((x, y) => x.difference.sqnr - y.difference.sqnr).slice(0, MAX_LAYERS);
     parts.push(

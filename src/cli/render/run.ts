@@ -2,6 +2,7 @@
 import type { PassRecord, RunRecord } from '../../pass/record.js';
 import { formatBytes, formatCount, formatMs, formatNumber, formatQuality, formatRatio, formatSpeed } from '../../util/format.js';
 import { renderFindings } from './explanation.js';
+import { renderFusion } from './fusion.js';
 import { renderPlan, renderSlower } from './plan.js';
 import { renderTable } from './table.js';
 
@@ -43,6 +44,7 @@ export function renderRun(record: RunRecord): string {
       rows,
     ),
   ];
+  parts.push(...renderFusion(record.fusion));
   if (record.plan) parts.push(...renderPlan(record.plan));
   if (record.explanation && record.explanation.findings.length > 0) parts.push(renderFindings(record.explanation.findings));
   for (const pass of record.passes) parts.push(...renderSkipped(pass));
