@@ -4,6 +4,7 @@ import { formatBytes, formatCount, formatMs, formatNumber, formatQuality, format
 import { escapeHtml } from './escape.js';
 import { card, cardRow, page } from './page.js';
 import { findingsSection, planSection, slowerSection } from './plan.js';
+import { widthsSection } from './prune.js';
 import { histogramsSection, layersSection, outputsSection, sizeSection, warningsSection } from './sections.js';
 
 /** Renders the whole report. */
@@ -17,6 +18,7 @@ export function renderReport(record: RunRecord): string {
     warningsSection(record.warnings),
     planSection(record.plan),
     findingsSection(record.explanation),
+    widthsSection(record),
     sizeSection(record.tensors.after.length > 0 ? record.tensors.after : record.tensors.before, (record.output ?? record.input).bytes),
     outputsSection(record.outputs),
     layersSection(record.layers),

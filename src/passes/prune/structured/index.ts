@@ -48,7 +48,7 @@ export async function pruneModel(model: Model, options: StructuredOptions, ctx: 
   return removedBlocks + channels > 0;
 }
 
-const TARGETS = ['ratio', 'targetMacs', 'targetParams', 'targetBytes', 'targetLatency'] as const;
+const TARGETS = ['sparsity', 'targetMacs', 'targetParams', 'targetBytes', 'targetLatency'] as const;
 
 function wantsChannels(options: StructuredOptions): boolean {
   return TARGETS.some((t) => options[t] !== undefined);
@@ -60,7 +60,7 @@ function checkOptions(options: StructuredOptions): void {
   if (given.length > 1) throw usageError(`expected one budget, got ${given.join(' and ')}`);
   if (given.length === 0 && !blocks) {
     throw usageError('expected a budget, got none', {
-      hint: 'give one of --ratio, --target-macs, --target-params, --target-bytes, --target-latency, --blocks',
+      hint: 'give one of --sparsity, --target-macs, --target-params, --target-bytes, --target-latency, --blocks',
     });
   }
 }

@@ -96,16 +96,16 @@ export async function planRemoval(model: Model, options: StructuredOptions, sour
 export function stepsFor(plan: PrunePlan, options: StructuredOptions): { order: RemovalOrder; count: number } | undefined {
   const { groups, cost, order } = plan;
   const absolute = (target: number, whole: number) => (target <= 1 ? target * whole : target);
-  if (options.ratio !== undefined) {
+  if (options.sparsity !== undefined) {
     // A global ratio is a share of all units; a uniform one is met in every group as nearly as its rounding allows.
     if (options.scope === 'uniform') {
-      const own = stepsForRatio(order, groups, options.ratio);
+      const own = stepsForRatio(order, groups, options.sparsity);
       return { order: own, count: own.steps.length };
     }
     const total = groups.reduce((n, g) => n + g.size, 0);
     let gone = 0;
     let count = 0;
-    while (count < order.steps.length && gone + order.steps[count]!.units.length <= total * options.ratio)
+    while (count < order.steps.length && gone + order.steps[count]!.units.length <= total * options.sparsity)
       gone += order.steps[count++]!.units.length;
     return { order, count };
   }
