@@ -2,6 +2,7 @@
 // XNOR-Net). No runtime multiplies by signs, so a table turns each byte of eight signs into eight 2-bit codes as com.microsoft.MatMulNBits reads them
 // (1 is -1 and 3 is +1 around the middle code 2).
 import type { MatrixShape } from './block-pack.js';
+import type { RoundedMatrix } from './block-rounding.js';
 
 export interface PackedSigns {
   /** [n, blocks, block / 8]; a set bit is a weight of 0 or above, the first element in the lowest bit. */
@@ -32,6 +33,25 @@ export function packSigns(data: Float32Array, { k, n, transposed }: MatrixShape,
     }
   }
   return { bits, scales };
+}
+
+/** Packs codes of one bit that were decided elsewhere: 0 is minus half the scale, 1 plus half of it. */
+export function packRoundedSigns({ k, n, block, codes, scales }: RoundedMatrix): PackedSigns {
+  const blocks = Math.ceil(k / block);
+  const bits = new Uint8Array((n * blocks * block) / 8);
+  const magnitudes = new Float32Array(n * blocks);
+  for (let c = 0; c < n; c++) {
+    for (let b = 0; b < blocks; b++) {
+      // A negative scale exchanges the two codes.
+      const scale = scales[b * n + c]!;
+      magnitudes[c * blocks + b] = Math.abs(scale) / 2;
+      for (let r = b * block; r < Math.min(k, (b + 1) * block); r++) {
+        const at = (c * blocks + b) * block + (r - b * block);
+        if ((codes[r * n + c] === 1) === scale > 0) bits[at >> 3] = bits[at >> 3]! | (1 << (at & 7));
+      }
+    }
+  }
+  return { bits, scales: magnitudes };
 }
 
 /** [256, 2]: for each byte of signs its eight 2-bit codes, low bits first. */

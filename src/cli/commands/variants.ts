@@ -26,6 +26,8 @@ type Flags = CommonFlags &
     readonly exclude?: readonly string[];
     readonly external?: boolean;
     readonly maxFileBytes?: number;
+    readonly validation?: string;
+    readonly calibrate: boolean;
     readonly verify: boolean;
     readonly wasm: boolean;
     readonly force?: boolean;
@@ -52,6 +54,8 @@ export function addVariantsCommand(program: Command): void {
     .option('--contrib-lookups', 'embeddings by GatherBlockQuantized, which the WebAssembly device of transformers.js lacks')
     .option('--external', 'write weights to data files always, not only beyond 2 GB')
     .addOption(new Option('--max-file-bytes <size>', 'largest data file (default: just under 2 GiB)').argParser(parseBytes))
+    .option('--validation <spec>', 'data on which the files are measured (default: --data, on which q4, q2 and q1 are rounded)')
+    .option('--no-calibrate', 'round q4, q2 and q1 without data: to nearest, q2 by HQQ')
     .option('--no-verify', 'do not load or run the files')
     .option('--no-wasm', 'verify in onnxruntime-node only')
     .option('--force', 'replace files that exist');
@@ -60,11 +64,13 @@ export function addVariantsCommand(program: Command): void {
     'after',
     `
 Examples:
-  pare variants bert -o bert-web --data test.tsv --metric top1
+  pare variants bert -o bert-web --data train.tsv --validation test.tsv --metric top1
   pare variants whisper -o whisper-web --dtypes q8,q4,q4f16`,
   );
   command.action(async (folder: string, flags: Flags) => {
     const cli = openCliSession(flags);
+    const measured = flags.validation ?? flags.data;
+    const { limit, ...unlimited } = flags;
     try {
       const record = await makeVariants({
         store: openPackage(folder, flags.output, { force: flags.force }),
@@ -77,13 +83,18 @@ Examples:
           bnb4: flags.bnb4,
           accuracyLevel: flags.accuracyLevel,
           contribLookups: flags.contribLookups,
+          calibrated: flags.calibrate ? undefined : false,
           exclude: flags.exclude,
         },
         external: flags.external ?? 'auto',
         maxFileBytes: flags.maxFileBytes,
-        data: flags.data === undefined ? undefined : (input, session) => dataFor(cli, folder, flags, input, session),
+        data: measured === undefined ? undefined : (input, session) => dataFor(cli, folder, { ...flags, data: measured }, input, session),
+        calibration:
+          flags.data === undefined || flags.data === measured
+            ? undefined
+            : (input, session) => dataFor(cli, folder, unlimited, input, session),
         metric: (data) => openMetric(flags.metric, data),
-        limit: flags.limit,
+        limit,
         seed: flags.seed,
         shapes: flags.shape,
         onProgress: (p) => cli.progress.update(p),
@@ -109,7 +120,7 @@ async function devicesFor(cli: CliSession, flags: Flags): Promise<VariantDevice[
 }
 
 /** Data of the command line for one session; sessions that take other inputs are measured on random ones. */
-async function dataFor(cli: CliSession, folder: string, flags: Flags, input: PackageModel, session: string) {
+async function dataFor(cli: CliSession, folder: string, flags: CommonFlags & DataFlags, input: PackageModel, session: string) {
   const own = join(folder, 'tokenizer.json');
   const tokenizer = flags.tokenizer ?? (existsSync(own) ? own : undefined);
   try {

@@ -9,9 +9,10 @@ import { type FourBitFloat, packFourBitFloats, QUANT_TYPE } from '../../quant/bn
 import { DerivedConstants, type ProductNode, productOf } from '../../quant/constant-weight.js';
 import { derivedTensors } from '../../quant/lazy.js';
 import type { Selector } from '../../quant/selection.js';
-import { packSigns, signTable } from '../../quant/sign-pack.js';
+import { packRoundedSigns, packSigns, signTable } from '../../quant/sign-pack.js';
 import { firstReader } from '../../quant/weights.js';
 import { replaceNode } from './replace.js';
+import type { RoundedSigns } from './rounding.js';
 
 export type Codebook = FourBitFloat | 'sign';
 
@@ -19,6 +20,8 @@ export interface CodebookOptions {
   readonly codebook: Codebook;
   readonly block: number;
   readonly minElements: number;
+  /** Signs that are decided already; the others are those of the weights. */
+  readonly signs?: RoundedSigns | undefined;
   readonly select: Selector;
   readonly skip: (node: Node, reason: string) => void;
 }
@@ -26,6 +29,11 @@ export interface CodebookOptions {
 const CONTRIB = 'com.microsoft';
 /** Of MatMulNBits. */
 const SMALLEST_BLOCK = 16;
+
+/** Block of signs along k: no longer than k asks for. */
+export function signBlock(block: number, k: number): number {
+  return Math.min(block, Math.max(SMALLEST_BLOCK, 2 ** Math.ceil(Math.log2(k))));
+}
 
 export class CodebookRewriter {
   readonly #options: CodebookOptions;
@@ -96,7 +104,7 @@ export class CodebookRewriter {
   }
 
   #signs(b: Builder, p: ProductNode, data: Value, name: string): Value {
-    const block = Math.min(this.#options.block, Math.max(SMALLEST_BLOCK, 2 ** Math.ceil(Math.log2(p.k))));
+    const block = signBlock(this.#options.block, p.k);
     const { value } = p.weight;
     const blocks = Math.ceil(p.k / block);
     const [bits, scales] = this.#constants.get(value, `signs ${p.transposed}`, () => {
@@ -107,7 +115,8 @@ export class CodebookRewriter {
           { dtype: 'float', dims: [p.n, blocks], byteLength: p.n * blocks * 4 },
         ],
         (tensor) => {
-          const packed = packSigns(tensor.floats(), p, block);
+          const ready = this.#options.signs?.(value, p.transposed);
+          const packed = ready ? packRoundedSigns(ready) : packSigns(tensor.floats(), p, block);
           return [packed.bits, new Uint8Array(packed.scales.buffer)];
         },
       );

@@ -9,14 +9,21 @@ import { definePass, type PassContext, type Skipped } from '../../pass/define.js
 import { constantOperand } from '../../quant/constant-weight.js';
 import { selectorOf } from '../../quant/selection.js';
 import { removeDeadCode } from '../simplify/cleanup.js';
-import { type Codebook, CodebookRewriter } from './codebook-rewriter.js';
+import { type Codebook, CodebookRewriter, signBlock } from './codebook-rewriter.js';
 import { lookupOf } from './lookup.js';
 import { SELECTION_OPTIONS, SIMPLIFY_OPTION } from './options.js';
 import { nothingToQuantize, prepareModel } from './prepare.js';
+import { type RoundedSigns, roundSigns } from './rounding.js';
 import { type WeightOptions, WeightRewriter } from './weight-rewriter.js';
 
 const options = z.object({
   codebook: z.enum(['nf4', 'fp4', 'sign', 'int2', 'int4']).default('nf4').describe('levels that weights of products take'),
+  method: z
+    .enum(['rtn', 'gptq'])
+    .default('rtn')
+    .describe('how signs are chosen: those of the weights, or by the error of layer outputs on data (gptq)'),
+  samples: z.number().int().positive().default(256).describe('calibration samples of gptq, spread over the data'),
+  damping: z.number().positive().default(0.01).describe('gptq: added to the diagonal of the Hessian, as a part of its mean'),
   block: z.number().int().min(16).max(256).default(64).describe('weights that share a scale; a power of two'),
   tableBits: z
     .union([z.literal(2), z.literal(4), z.literal(8)])
@@ -36,11 +43,13 @@ const powerOfTwo = (x: number) => (x & (x - 1)) === 0;
 
 export const quantizeCodebook = definePass({
   name: 'quantize-codebook',
-  summary: 'weights as 4-bit floats, signs, or integers of few bits with embeddings apart; arithmetic in float; needs no data',
+  summary:
+    'weights as 4-bit floats, signs, or integers of few bits with embeddings apart; arithmetic in float; signs may be chosen on data',
   options: options
     .refine((o) => powerOfTwo(o.block), { path: ['block'], message: 'expected a power of two' })
+    .refine((o) => o.method === 'rtn' || o.codebook === 'sign', { path: ['method'], message: 'expected rtn with this codebook' })
     .refine((o) => powerOfTwo(o.tableBlock), { path: ['tableBlock'], message: 'expected a power of two' }),
-  needs: { engine: true },
+  needs: { engine: true, data: 'optional' },
   run: runCodebook,
 });
 
@@ -62,7 +71,19 @@ async function runCodebook(model: Model, opts: QuantizeCodebookOptions, ctx: Pas
       skip: (node, reason) => reason !== LEFT && skip(node, reason),
     });
   const ofTables = blocks({ bits: opts.tableBits, block: opts.tableBlock, embeddings: true, others: false }, (node) => reads(node, tables));
-  const products = productsBy(opts.codebook, opts, select, skip, blocks);
+  const signs =
+    opts.method === 'gptq'
+      ? await roundSigns(
+          model,
+          {
+            ...opts,
+            select: (node) => (reads(node, tables) ? LEFT : select(node)),
+            blockOf: (k) => signBlock(opts.block, k),
+          },
+          ctx,
+        )
+      : undefined;
+  const products = productsBy(opts, signs, select, skip, blocks);
   const rest = blocks({ bits: 4, block: 32, embeddings: false, others: opts.others }, () => true);
   const rewriters = [...(tables.size > 0 ? [ofTables] : []), products, rest];
   for (const rewriter of rewriters) {
@@ -91,17 +112,17 @@ const LEFT = 'left to another rewriter';
 type Blocks = (own: Pick<WeightOptions, 'bits' | 'block' | 'embeddings' | 'others'>, only: (node: Node) => boolean) => WeightRewriter;
 
 function productsBy(
-  codebook: QuantizeCodebookOptions['codebook'],
   opts: QuantizeCodebookOptions,
+  signs: RoundedSigns | undefined,
   select: ReturnType<typeof selectorOf>,
   skip: (node: Node, reason: string) => void,
   blocks: Blocks,
 ): WeightRewriter | CodebookRewriter {
-  const { block, minElements } = opts;
+  const { block, minElements, codebook } = opts;
   if (codebook === 'int2' || codebook === 'int4')
     return blocks({ bits: codebook === 'int2' ? 2 : 4, block, embeddings: false, others: false }, () => true);
   const kind: Codebook = codebook;
-  return new CodebookRewriter({ codebook: kind, block, minElements, select, skip });
+  return new CodebookRewriter({ codebook: kind, block, minElements, signs, select, skip });
 }
 
 /** Constants that lookups read. */

@@ -10,6 +10,7 @@ import { type BlockGrid, roundBySearch, type ZeroKind } from '../../quant/block-
 import { dataProbe, LayerStatistics, layerMatrices, layerWeights, linearLayerOf } from '../../quant/layer-probe.js';
 import { openSession } from '../../runtime/session.js';
 import { scaleChannels } from './awq.js';
+import { quantizeCodebook } from './codebook.js';
 import { quantizeWeights } from './weights.js';
 
 const WIDTH = 64;
@@ -201,6 +202,21 @@ describe('methods', () => {
       const feed = { ids: Tensor.from('int64', [1, 4], [1, 7, 99, 0]) };
       expect(cosine(await runModel(model, [feed]), await runModel(result, [feed]))).toBeGreaterThan(0.98);
     }
+  });
+
+  it('gptq chooses signs that leave less error than those of the weights', async () => {
+    const model = block();
+    const error = async (method: 'rtn' | 'gptq') => {
+      const result = cloneModel(model);
+      await quantizeCodebook({ codebook: 'sign', method, block: 128, minElements: 16 }).run(
+        result,
+        await passContext(feedsDataset(feeds(6, 64))),
+      );
+      verifyModel(result);
+      expect(opCounts(result)).toMatchObject({ MatMulNBits: 2, Cast: 2 });
+      return errorOf(model, result);
+    };
+    expect(await error('gptq')).toBeLessThan(0.6 * (await error('rtn')));
   });
 
   it('refuses data-driven methods without data', async () => {

@@ -173,6 +173,47 @@ async function roundOnData(
   return result.layers;
 }
 
+/** Signs of a constant in one orientation, as codes of one bit. */
+export type RoundedSigns = (value: Value, transposed: boolean) => RoundedMatrix | undefined;
+
+export interface SignOptions extends Pick<RoundingOptions, 'samples' | 'damping' | 'minElements' | 'select'> {
+  readonly blockOf: (k: number) => number;
+}
+
+/** GPTQ with one bit for the products of the main graph. Biases of `model` change. */
+export async function roundSigns(model: Model, options: SignOptions, ctx: PassContext): Promise<RoundedSigns> {
+  if (!ctx.data)
+    throw usageError('method gptq: expected calibration data, got none', {
+      hint: 'give --data SPEC, or take the signs of the weights (rtn)',
+    });
+  const { damping, blockOf, samples } = options;
+  const layers = model.graph.nodes.flatMap((node): LinearLayer[] => {
+    const layer = wanted(node, options) ? linearLayerOf(node) : undefined;
+    return typeof layer === 'object' && layer.kind === 'product' && model.graph.ownValue(layer.weight) ? [layer] : [];
+  });
+  const found = new Map<Value, { transposed: boolean; rounded: RoundedMatrix }>();
+  const result = await reconstruct(model, layers, {
+    engine: ctx.engine,
+    threads: ctx.threads,
+    data: ctx.data,
+    samples,
+    gridOf: (layer) => ({ bits: 1, zero: 'absmax', block: blockOf(layer.k), damping, order: 'importance' }),
+    known: new Map(),
+    correction: CORRECTION,
+    residual: true,
+    biases: true,
+    store: (layer, [rounded]) => found.set(model.graph.ownValue(layer.weight)!, { transposed: layer.transposed, rounded: rounded! }),
+    checkAborted: () => ctx.checkAborted(),
+    onProgress: (fraction, label) => ctx.progress({ fraction, label: `rounding ${label}` }),
+  });
+  for (const [name, tensor] of result.biases) model.graph.setInitializer(model.graph.ownValue(name)!, tensor);
+  ctx.note('layers', result.layers);
+  return (value, transposed) => {
+    const known = found.get(value);
+    return known?.transposed === transposed ? known.rounded : undefined;
+  };
+}
+
 /** Signed codes with a scale per output channel, as DequantizeLinear takes them. */
 function storeChannels(layer: LinearLayer, value: Value, rounded: readonly RoundedMatrix[], bits: 4): StoredChannels {
   const middle = 2 ** (bits - 1);
@@ -187,7 +228,7 @@ function storeChannels(layer: LinearLayer, value: Value, rounded: readonly Round
   return { codes: Tensor.from(`int${bits}`, value.initializer!.dims, codes), scale: Tensor.of('float', [scale.length], scale) };
 }
 
-function wanted(node: Node, options: RoundingOptions): boolean {
+function wanted(node: Node, options: Pick<RoundingOptions, 'select' | 'minElements'>): boolean {
   const weight = node.input(1);
   const tensor = weight?.initializer ?? weight?.producer?.input(0)?.initializer;
   return options.select(node) === undefined && (tensor?.size ?? 0) >= options.minElements;

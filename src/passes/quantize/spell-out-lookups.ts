@@ -52,8 +52,8 @@ class LookupWriter {
     if (node.input(3)) return 'it has zero points';
     if (node.int('gather_axis', 0) !== 0 || rank === undefined) return 'it looks up along another axis, or indices of unknown rank';
     const width = tensorTypeOf(node.output())?.shape?.at(-1);
-    const blocks = scales.initializer?.dims[1];
-    if (typeof width !== 'number' || blocks === undefined) return 'the width of its rows is not known';
+    const blocks = tensorTypeOf(scales)?.shape?.[1];
+    if (typeof width !== 'number' || typeof blocks !== 'number') return 'the width of its rows is not known';
     const bits = node.int('bits', 4);
     const block = node.int('block_size', 128);
     if (width !== blocks * block) return `its rows of ${width} are no multiple of the block of ${block}`;

@@ -58,6 +58,8 @@ export interface PlanOptions {
   readonly accuracyLevel?: number | undefined;
   /** Lookups by GatherBlockQuantized, for WebGPU and Node only: the WebAssembly device of the builds that transformers.js loads has no kernel of it. */
   readonly contribLookups?: boolean | undefined;
+  /** Real data is at hand: q4, q2 and q1 are rounded on it (GPTQ). Without, or where false, q2 by HQQ and the others to nearest. */
+  readonly calibrated?: boolean | undefined;
   /** Names of nodes to leave float. */
   readonly exclude?: readonly string[] | undefined;
 }
@@ -79,9 +81,15 @@ export function variantPasses(name: VariantName, model: Model, options: PlanOpti
     // Convolutions and whatever has no integer product keep float arithmetic on 8-bit weights with a scale per channel.
     optional(quantizeWeights({ ...shared, bits: 8, opTypes: OTHER_OPERATORS, embeddings: false })),
   ];
-  const q4 = optional(quantizeWeights({ ...shared, bits: 4, block, accuracyLevel: options.accuracyLevel ?? INT8_PRODUCTS }));
-  const codebook = (kind: 'nf4' | 'fp4' | 'int2' | 'sign', size: number) =>
-    optional(quantizeCodebook({ ...shared, codebook: kind, block: size }));
+  // Rounded on data or not, q4 holds the same constants in the same layout: scales of one level, 4-bit tables.
+  const onData = { method: 'gptq', tableBits: 4 } as const;
+  const accuracyLevel = options.accuracyLevel ?? INT8_PRODUCTS;
+  const q4 = optional(
+    quantizeWeights({ ...shared, bits: 4, block, accuracyLevel, ...(options.calibrated ? { ...onData, scaleBits: 32 } : {}) }),
+  );
+  const q2 = optional(quantizeWeights({ ...shared, bits: 2, block, ...(options.calibrated ? onData : { method: 'hqq', tableBits: 4 }) }));
+  const codebook = (kind: 'nf4' | 'fp4' | 'sign', size: number) =>
+    optional(quantizeCodebook({ ...shared, codebook: kind, block: size, method: kind === 'sign' && options.calibrated ? 'gptq' : 'rtn' }));
   const lookups = options.contribLookups ? [] : [spellOutLookups()];
   switch (name) {
     case 'fp16':
@@ -98,9 +106,9 @@ export function variantPasses(name: VariantName, model: Model, options: PlanOpti
     case 'bnb4':
       return [codebook(options.bnb4 ?? 'nf4', 64), ...lookups];
     case 'q2':
-      return [codebook('int2', block), ...lookups];
+      return [q2, ...lookups];
     case 'q2f16':
-      return [codebook('int2', block), ...lookups, half];
+      return [q2, ...lookups, half];
     case 'q1':
       return [codebook('sign', SIGN_BLOCK), ...lookups];
     case 'q1f16':

@@ -6,8 +6,8 @@ import { defaultMetric } from '../../data/metrics.js';
 import { randomDataset } from '../../data/random.js';
 import { abortError, PareError } from '../../errors.js';
 import type { Model } from '../../ir/model.js';
-import type { Progress, Skipped, Warning } from '../../pass/define.js';
-import { runPasses } from '../../pass/manager.js';
+import type { BoundPass, Progress, Skipped, Warning } from '../../pass/define.js';
+import { type PassResult, runPasses } from '../../pass/manager.js';
 import { hoistConstants } from '../../passes/simplify/hoist-constants.js';
 import { simplify } from '../../passes/simplify/index.js';
 import type { Engine, Session } from '../../runtime/engine.js';
@@ -48,6 +48,8 @@ export interface VariantsOptions {
   readonly dtype?: VariantName | 'fp32' | undefined;
   /** Data for a session, or undefined where it takes none of it: then random samples. */
   readonly data?: ((input: PackageModel, session: string) => Promise<Dataset | undefined>) | undefined;
+  /** What q4, q2 and q1 are rounded on (default: `data`). */
+  readonly calibration?: ((input: PackageModel, session: string) => Promise<Dataset | undefined>) | undefined;
   readonly metric?: ((data: Dataset) => Promise<Metric | undefined>) | undefined;
   readonly limit?: number | undefined;
   readonly seed?: number | undefined;
@@ -168,6 +170,9 @@ class SessionRun {
   readonly #options: VariantsOptions;
   readonly #session: PackageSession;
   readonly #input: PackageModel;
+  #calibrationData: Dataset | undefined;
+  /** The variant made last. */
+  #rounded: ReadonlyMap<VariantName, PassResult> | undefined;
 
   constructor(options: VariantsOptions, session: PackageSession, input: PackageModel) {
     this.#options = options;
@@ -276,8 +281,30 @@ class SessionRun {
     return { external, maxFileBytes: this.#options.maxFileBytes ?? MAX_FILE_BYTES };
   }
 
+  /** What weights are rounded on; undefined where there is nothing but random samples. */
+  async #calibration(data: Dataset | undefined): Promise<Dataset | undefined> {
+    const { calibration, plan } = this.#options;
+    if (plan?.calibrated === false) return undefined;
+    this.#calibrationData ??= (await calibration?.(this.#input, this.#session.name)) ?? data;
+    return this.#calibrationData?.synthetic ? undefined : this.#calibrationData;
+  }
+
+  /** Runs the passes; a half-precision variant starts from the one it follows, so that weights are rounded once. */
+  async #make(name: VariantName, base: Model, passes: readonly BoundPass[], data: Dataset | undefined): Promise<PassResult> {
+    const { engine, devices, seed = 0, signal } = this.#options;
+    const environment = { engine, seed, data, threads: devices[0]?.session?.threads, signal };
+    const rounded = this.#rounded?.get(name.replace(/f16$/, '') as VariantName);
+    if (rounded && name.endsWith('f16')) {
+      const { model, records, changed } = await runPasses(rounded.model, passes.slice(-1), environment);
+      return { model, records: [...rounded.records, ...records], changed: changed || rounded.changed };
+    }
+    const made = await runPasses(base, passes, environment);
+    this.#rounded = new Map([[name, made]]);
+    return made;
+  }
+
   async #variant(name: VariantName, base: Model, data: Dataset | undefined, trial: Trial | undefined): Promise<VariantRow> {
-    const { engine, devices, seed = 0, store, signal } = this.#options;
+    const { devices, seed = 0, store } = this.#options;
     const file = variantPath(this.#session.name, name);
     const row = {
       variant: name,
@@ -291,16 +318,11 @@ class SessionRun {
       failed: false,
     } as const;
     this.#progress(name);
-    const passes = variantPasses(name, base, this.#options.plan);
+    const calibration = await this.#calibration(data);
+    const passes = variantPasses(name, base, { ...this.#options.plan, calibrated: calibration !== undefined });
     let notes: Pick<VariantRow, 'skipped' | 'warnings'> = { skipped: [], warnings: [] };
     try {
-      const { model, records, changed } = await runPasses(base, passes, {
-        engine,
-        seed,
-        data,
-        threads: devices[0]?.session?.threads,
-        signal,
-      });
+      const { model, records, changed } = await this.#make(name, base, passes, calibration ?? data);
       notes = { skipped: records.flatMap((r) => r.skipped), warnings: records.flatMap((r) => r.warnings) };
       if (!changed) return { ...row, ...notes, missing: 'nothing in this model could be changed' };
       stampMetadata(model, {
