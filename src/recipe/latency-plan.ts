@@ -19,6 +19,7 @@ import { findFeeds } from '../runtime/inputs.js';
 import { compareLatency } from '../runtime/latency.js';
 import { openSession } from '../runtime/session.js';
 import { MinCut } from '../util/min-cut.js';
+import { timeLayersAlone } from './layer-times.js';
 import { attributeTimes } from './node-times.js';
 import { withTypes } from './trials.js';
 
@@ -172,7 +173,6 @@ async function slowLayers(o: LatencyPlanOptions, quantized: Model): Promise<stri
   const plain = o.options.simplify === false ? o.model : (await runPasses(o.model, [simplify({ opset: 21 })], { engine: o.engine })).model;
   const float = withTypes(plain, o.shapes);
   const times = await profileBoth(o, float, quantized);
-  if (!times) return [];
   return [1, CAUTION].map((factor) => cut(float, times, factor));
 }
 
@@ -182,24 +182,28 @@ interface Times {
   readonly integer: ReadonlyMap<string, number>;
   /** Nodes that run in integers. */
   readonly isInteger: ReadonlySet<string>;
+  readonly borderNs: number;
 }
 
-async function profileBoth(o: LatencyPlanOptions, float: Model, quantized: Model): Promise<Times | undefined> {
+async function profileBoth(o: LatencyPlanOptions, float: Model, quantized: Model): Promise<Times> {
+  const isInteger = integerNodes(quantized);
   try {
-    const floatTimes = await leastTimes(o, float);
-    const integerTimes = await leastTimes(o, quantized);
-    const isInteger = new Set<string>();
-    for (const node of quantized.graph.nodes) {
-      const operands = node.inputs.filter((v) => v !== null);
-      if (operands.some((v) => v.producer?.opType === 'DequantizeLinear') && node.opType !== 'QuantizeLinear' && node.name !== '')
-        isInteger.add(node.name);
-    }
-    return { float: floatTimes, integer: integerTimes, isInteger };
+    return { float: await leastTimes(o, float), integer: await leastTimes(o, quantized), isInteger, borderNs: BORDER_NS };
   } catch (error) {
-    // No profiler in this engine: only whole candidates are timed then.
-    if (error instanceof PareError && error.code === 'E_UNSUPPORTED') return undefined;
-    throw error;
+    if (!(error instanceof PareError && error.code === 'E_UNSUPPORTED')) throw error;
+    // No profiler in this engine.
+    return { ...(await timeLayersAlone(float, quantized, isInteger, o)), isInteger };
   }
+}
+
+/** Names of nodes on operands that come out of DequantizeLinear. */
+function integerNodes(quantized: Model): Set<string> {
+  const found = new Set<string>();
+  for (const node of quantized.graph.nodes) {
+    if (node.opType === 'QuantizeLinear' || node.name === '') continue;
+    if (node.inputs.some((v) => v?.producer?.opType === 'DequantizeLinear')) found.add(node.name);
+  }
+  return found;
 }
 
 async function leastTimes(o: LatencyPlanOptions, model: Model): Promise<Map<string, number>> {
@@ -240,7 +244,7 @@ function cut(model: Model, times: Times, factor: number): string[] {
       const producer = value?.producer;
       const from = producer ? index.get(producer) : undefined;
       if (!value || from === undefined) continue;
-      const ms = borderMs(value);
+      const ms = borderMs(value, times.borderNs);
       graph.border(from, index.get(node)!, ms);
       graph.border(index.get(node)!, from, ms);
     }
@@ -255,8 +259,8 @@ function isNeutral(node: Node): boolean {
 }
 
 /** Milliseconds of a QuantizeLinear or DequantizeLinear on a value. */
-function borderMs(value: Value): number {
+function borderMs(value: Value, borderNs: number): number {
   const shape = tensorTypeOf(value)?.shape ?? [];
   const elements = shape.reduce<number>((n, d) => n * (typeof d === 'number' ? d : 1), 1);
-  return (elements * BORDER_NS + NODE_NS) / 1e6;
+  return (elements * borderNs + NODE_NS) / 1e6;
 }
