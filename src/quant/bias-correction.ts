@@ -142,7 +142,8 @@ class MeanSum {
   }
 }
 
-function shiftBias(c: ComputeAnnotation, wanted: Float64Array, actual: Float64Array): CorrectedLayer {
+/** Adds to a layer's stored bias what its outputs' means lack. */
+export function shiftBias(c: ComputeAnnotation, wanted: Float64Array, actual: Float64Array): CorrectedLayer {
   const codes = c.node.input(c.bias!.index)!.producer!.input(0)!;
   const scale = c.node.input(c.bias!.index)!.producer!.input(1)!.initializer!.floats();
   const tensor = codes.initializer!;

@@ -11,6 +11,7 @@ import { batchSizeOf } from './calibrate.js';
 export interface ChannelStatistics {
   readonly min: Float64Array;
   readonly max: Float64Array;
+  readonly mean: Float64Array;
   /** Mean of the squares. */
   readonly power: Float64Array;
 }
@@ -35,16 +36,21 @@ export async function measureChannels(
   const { graph } = probe;
   for (const output of [...graph.outputs]) graph.removeOutput(output);
   const b = new Builder(graph);
-  const rows: { value: Value; names: readonly [string, string, string] }[] = [];
+  const rows: { value: Value; names: readonly [string, string, string, string] }[] = [];
   for (const [value, axis] of values) {
     const twin = graph.ownValue(value.name)!;
     const rank = tensorTypeOf(value)!.shape!.length;
     const others = Array.from({ length: rank }, (_, i) => i).filter((i) => i !== axis);
-    const reduce = (opType: string, x: Value) =>
-      b.op(opType, [x, b.ints(`${value.name}_axes`, others)], { keepdims: 0 }, { outputs: [`${value.name}_${opType}`] });
+    const reduce = (opType: string, x: Value, name = opType) =>
+      b.op(opType, [x, b.ints(`${value.name}_axes`, others)], { keepdims: 0 }, { outputs: [`${value.name}_${name}`] });
     const square = b.op('Mul', [twin, twin]);
-    const names = [reduce('ReduceMin', twin), reduce('ReduceMax', twin), reduce('ReduceMean', square)].map((v) => b.output(v).name);
-    rows.push({ value, names: names as unknown as [string, string, string] });
+    const names = [
+      reduce('ReduceMin', twin),
+      reduce('ReduceMax', twin),
+      reduce('ReduceMean', twin),
+      reduce('ReduceMean', square, 'power'),
+    ].map((v) => b.output(v).name);
+    rows.push({ value, names: names as unknown as [string, string, string, string] });
   }
   const session = await openSession(options.engine, probe, { threads: options.threads });
   let batches = 0;
@@ -54,7 +60,7 @@ export async function measureChannels(
       const results = await session.run(batch.inputs);
       batches++;
       for (const { value, names } of rows) {
-        const [min, max, power] = names.map((n) => results[n]!.floats()) as [Float32Array, Float32Array, Float32Array];
+        const [min, max, mean, power] = names.map((n) => results[n]!.floats()) as [Float32Array, Float32Array, Float32Array, Float32Array];
         if (!power.every(Number.isFinite)) continue;
         let s = found.get(value);
         if (!s) {
@@ -62,6 +68,7 @@ export async function measureChannels(
           s = {
             min: new Float64Array(n).fill(Number.POSITIVE_INFINITY),
             max: new Float64Array(n).fill(Number.NEGATIVE_INFINITY),
+            mean: new Float64Array(n),
             power: new Float64Array(n),
           };
           found.set(value, s);
@@ -69,6 +76,7 @@ export async function measureChannels(
         for (let c = 0; c < min.length; c++) {
           s.min[c] = Math.min(s.min[c]!, min[c]!);
           s.max[c] = Math.max(s.max[c]!, max[c]!);
+          s.mean[c]! += mean[c]!;
           s.power[c]! += power[c]!;
         }
       }
@@ -76,6 +84,11 @@ export async function measureChannels(
   } finally {
     await session.release();
   }
-  for (const s of found.values()) for (let c = 0; c < s.power.length; c++) s.power[c]! /= Math.max(1, batches);
+  for (const s of found.values()) {
+    for (let c = 0; c < s.power.length; c++) {
+      s.mean[c]! /= Math.max(1, batches);
+      s.power[c]! /= Math.max(1, batches);
+    }
+  }
   return found;
 }

@@ -24,6 +24,8 @@ import {
 export interface InsertOptions {
   readonly weights: Omit<Scheme, 'granularity'>;
   readonly perChannel: boolean;
+  /** Cut weights' ranges to those of least squared error. */
+  readonly clipWeights?: boolean | undefined;
   /** Weights whose codes are decided already. */
   readonly given?: ReadonlyMap<Value, GivenWeight> | undefined;
 }
@@ -180,7 +182,9 @@ class Inserter {
     const { value, readers } = plan;
     const name = value.name;
     const given = plan.granularity.kind === 'channel' ? this.#options.given?.get(value) : undefined;
-    const w = given ? givenWeight(plan, given) : quantizeWeight(plan, this.#options.weights, (c) => dataScales.get(c.node)!);
+    const w = given
+      ? givenWeight(plan, given)
+      : quantizeWeight(plan, this.#options.weights, (c) => dataScales.get(c.node)!, this.#options.clipWeights);
     const axis = readers[0]!.weight!.channelAxis;
     const report: InsertedWeight = {
       name,

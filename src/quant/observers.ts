@@ -1,6 +1,6 @@
 // From statistics of an activation to the range that its scale covers. One scale serves the tensor; ranges that are known without measuring (Sigmoid,
 // Softmax, the zero below ReLU) are no business of an observer.
-import { Distribution, leastDivergenceRange, leastSquaresRange } from './clipping.js';
+import { Distribution, gridOf, leastDivergenceRange, leastSquaresRange } from './clipping.js';
 import type { Scheme } from './scheme.js';
 import type { ValueStatistics } from './statistics.js';
 
@@ -71,12 +71,48 @@ const MSE: Observer = {
 /** Min-max looks at no options. */
 const NEVER: ObserverOptions = { scheme: { dtype: 'uint8', symmetry: 'asymmetric' }, percentile: 100 };
 
+/** Shares that the automatic choice tries as percentiles. */
+const TRIED_PERCENTILES = [99.9, 99.99, 99.999];
+
+/**
+ * The candidate with the least expected error of this tensor, in the square and in the fourth power together: the square alone is what `mse` has the least of,
+ * the fourth power weighs the few large errors of values that are cut off.
+ */
+const AUTO: Observer = {
+  name: 'auto',
+  summary: 'for each tensor, the range of these with the least expected error',
+  needs: 'histogram',
+  range(s, options) {
+    const full = MIN_MAX.range(s, NEVER);
+    if (!s.histogram) return full;
+    const d = new Distribution(s.histogram);
+    const candidates = [
+      full,
+      MOVING_AVERAGE.range(s, options),
+      ...TRIED_PERCENTILES.map((percentile) => PERCENTILE.range(s, { ...options, percentile })),
+      MSE.range(s, options),
+      ENTROPY.range(s, options),
+    ];
+    const errors = candidates.map((range) => {
+      const { lo, hi, scale } = gridOf(range, options.scheme);
+      return [d.squaredError(lo, hi, scale), d.fourthPowerError(lo, hi, scale)] as const;
+    });
+    // Relative to the best of each count, so that neither unit decides.
+    const least = [0, 1].map((k) => Math.max(Number.MIN_VALUE, Math.min(...errors.map((e) => e[k as 0 | 1]))));
+    let best = 0;
+    const cost = errors.map(([two, four]) => two / least[0]! + Math.sqrt(four / least[1]!));
+    for (let i = 1; i < cost.length; i++) if (cost[i]! < cost[best]!) best = i;
+    return candidates[best]!;
+  },
+};
+
 export const OBSERVERS = {
   minmax: MIN_MAX,
   'moving-average': MOVING_AVERAGE,
   percentile: PERCENTILE,
   entropy: ENTROPY,
   mse: MSE,
+  auto: AUTO,
 } as const satisfies Record<string, Observer>;
 
 export type ObserverName = keyof typeof OBSERVERS;

@@ -6,6 +6,7 @@ import type { ComputeAnnotation } from './annotate.js';
 import { layoutOf } from './layout.js';
 import { type Granularity, PER_TENSOR, type Scheme } from './scheme.js';
 import { codesTensor } from './tensor.js';
+import { leastSquaresWeightRanges } from './weight-clipping.js';
 
 /** Largest code of a 32-bit bias, with room for the products that are added to it. */
 const MAX_BIAS_CODE = 2 ** 30;
@@ -62,16 +63,20 @@ export function givenWeight(plan: WeightPlan, { codes, scale }: GivenWeight): We
   };
 }
 
-/** Quantizes a weight. `dataScale` answers the scale of a reader's data: scales are raised where a bias would not fit 32 bits otherwise. */
+/**
+ * Quantizes a weight. `dataScale` answers the scale of a reader's data: scales are raised where a bias would not fit 32 bits otherwise. With `clip` the
+ * range of each group is the one with the least squared error of its weights.
+ */
 export function quantizeWeight(
   plan: WeightPlan,
   scheme: Omit<Scheme, 'granularity'>,
   dataScale: (c: ComputeAnnotation) => number,
+  clip = false,
 ): WeightCodes {
   const tensor = plan.value.initializer!;
   const floats = tensor.floats();
   const layout = layoutOf(tensor.dims, plan.granularity);
-  const ranges = rangesOf(floats, layout);
+  const ranges = clip ? leastSquaresWeightRanges(floats, layout, scheme) : rangesOf(floats, layout);
   const parameters = affineParameters(ranges, scheme);
   for (const reader of plan.readers) {
     if (reader.bias && reader.integer) raiseForBias(parameters, ranges.min, ranges.max, reader.bias.value.initializer!, dataScale(reader));

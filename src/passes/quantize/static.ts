@@ -9,8 +9,9 @@ import type { Value } from '../../ir/graph.js';
 import { type Model, tensorTypeOf } from '../../ir/model.js';
 import { walkGraphs } from '../../ir/walk.js';
 import { definePass, type PassContext } from '../../pass/define.js';
+import { correctAnalytically, floatLayers } from '../../quant/analytic-correction.js';
 import { type AnnotateOptions, type Annotation, annotate } from '../../quant/annotate.js';
-import { correctable, correctBiases, floatMeans } from '../../quant/bias-correction.js';
+import { correctable, correctBiases, floatMeans, type OutputMeans } from '../../quant/bias-correction.js';
 import { elementsPerSample, measureRanges } from '../../quant/calibrate.js';
 import { inputLayerReason } from '../../quant/input-layer.js';
 import { type Inserted, type InsertOptions, insertQdq } from '../../quant/insert-qdq.js';
@@ -20,6 +21,7 @@ import { type ActivationParameters, activationParameters, measurementsOf } from 
 import { type ActivationType, RUNTIMES, type Runtime } from '../../quant/runtimes.js';
 import { codesOf, type Scheme } from '../../quant/scheme.js';
 import { type Selector, selectorOf } from '../../quant/selection.js';
+import { absorbHighBiases } from './absorb.js';
 import { equalize } from './equalize.js';
 import { quantizeTables } from './lookup-tables.js';
 import { RUNTIME_OPTION, SELECTION_OPTIONS, SIMPLIFY_OPTION } from './options.js';
@@ -63,7 +65,7 @@ const options = z.object({
     .enum(OBSERVER_NAMES)
     .default('mse')
     .describe(
-      'how ranges of activations are chosen: minmax, moving-average, percentile, entropy (least KL divergence) or mse (least squared error)',
+      'how ranges of activations are chosen: minmax, moving-average, percentile, entropy (least KL divergence), mse (least squared error) or auto (of all these, the one with the least error for each tensor)',
     ),
   percentile: z.number().gt(50).max(100).default(99.99).describe('per cent of values that --observer percentile keeps inside the range'),
   inputLayer: z
@@ -76,7 +78,18 @@ const options = z.object({
     .describe(
       'bring channels to even sizes first: cross-layer equalization between convolutions, SmoothQuant behind norms, strength by search',
     ),
+  absorbBias: z
+    .boolean()
+    .default(false)
+    .describe('move constants that channels carry through a ReLU into the next biases, so that ranges shrink (high-bias absorption)'),
+  clipWeights: z.boolean().default(false).describe('cut ranges of weights to those of least squared error, for each scale by search'),
   biasCorrection: z.boolean().default(true).describe('let biases take up the shift of means that rounding causes, layer by layer'),
+  biasMethod: z
+    .enum(['empirical', 'analytic'])
+    .default('empirical')
+    .describe(
+      'how that shift is found: empirical runs the quantized model layer by layer; analytic computes it from the rounding of weights and mean inputs',
+    ),
   samples: z.number().int().positive().optional().describe('most calibration samples to run; all where omitted'),
   quantizeOutputs: z.boolean().default(false).describe("quantize the model's outputs too"),
   embeddings: z.boolean().default(true).describe('store embedding tables (Gather) as int8 with one scale per row'),
@@ -139,10 +152,12 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
   };
   if (opts.equalize)
     ctx.note('equalized', await equalize(model, annotation, { ...repair, ...gridSizes(activation), perChannel: opts.perChannel }));
+  if (opts.absorbBias) ctx.note('absorbed', await absorbHighBiases(model, annotation, { ...repair, limit: repair.samples }));
   ctx.stage?.('float', model);
   const parameters = await calibrate(model, annotation, activation, opts, ctx);
   const layers = opts.biasCorrection ? correctable(annotation) : [];
-  const means = await floatMeans(model, layers, repair);
+  const analytic = opts.biasMethod === 'analytic' ? await floatLayers(model, layers, repair) : undefined;
+  const means: OutputMeans = analytic ? new Map() : await floatMeans(model, layers, repair);
   const given = opts.weightBits === 4 && opts.perChannel ? await roundStaticWeights(model, annotation, repair, ctx) : undefined;
   detachMatMulBiases(annotation);
   const weights: InsertOptions = {
@@ -152,12 +167,14 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
       reduced: opts.reduceRange === 'on' || (opts.reduceRange === 'auto' && runtime.saturates),
     },
     perChannel: opts.perChannel,
+    clipWeights: opts.clipWeights,
     given,
   };
   const inserted = insertQdq(annotation, parameters.parameters, weights);
   for (const inner of nested) insertQdq(inner, new Map(), weights);
   guardFloatLayers(model.graph);
-  if (layers.length > 0) {
+  if (analytic) ctx.note('biasCorrection', correctAnalytically(analytic));
+  else if (layers.length > 0) {
     const onProgress = (fraction: number) => ctx.progress({ fraction, label: 'correcting biases' });
     ctx.note('biasCorrection', await correctBiases(model, layers, means, { ...repair, onProgress }));
   }
