@@ -1,6 +1,6 @@
 // The course of every command that writes a model: open, run the pipeline, show the table, write the report.
 
-import type { Dataset } from '../data/dataset.js';
+import type { Dataset, IndexedDataset } from '../data/dataset.js';
 import type { Metric } from '../data/metric.js';
 import { usageError } from '../errors.js';
 import type { Model } from '../ir/model.js';
@@ -8,9 +8,9 @@ import { writeFileAtomic } from '../node/files.js';
 import { openInput } from '../node/input.js';
 import { stageBeside } from '../node/staging.js';
 import type { BoundPass } from '../pass/define.js';
-import type { RunRecord } from '../pass/record.js';
+import type { PlanRecord, RunRecord } from '../pass/record.js';
 import { runPipeline } from '../recipe/pipeline.js';
-import type { QuantizePlan } from '../recipe/quantize-plan.js';
+import type { InputModel } from '../recipe/staging.js';
 import { renderRun } from './render/run.js';
 import { type CliSession, openCliSession, openData, openMetric, openValidation, outputPath } from './session.js';
 import type { CommonFlags, DataFlags, WriteFlags } from './shared-options.js';
@@ -20,11 +20,19 @@ export type RunFlags = CommonFlags & DataFlags & WriteFlags;
 /** What a plan may use. */
 export interface PlanContext {
   readonly cli: CliSession;
+  readonly input: InputModel;
   readonly model: Model;
-  readonly data: Dataset | undefined;
+  readonly data: IndexedDataset | undefined;
   /** Undefined with `--no-verify`. */
   readonly validation: Dataset | undefined;
   readonly metric: Metric | undefined;
+}
+
+/** Passes chosen by a plan. */
+export interface PlannedPasses {
+  readonly passes: readonly BoundPass[];
+  /** How they were chosen, for the record. */
+  readonly record?: PlanRecord | undefined;
 }
 
 /** Runs passes on the model at `path` as the flags say. `passesFor` chooses them once the model is known. */
@@ -34,7 +42,8 @@ export async function runWritingCommand(
   flags: RunFlags,
   passesFor: (model: Model, data: Dataset | undefined) => readonly BoundPass[],
   /** Chooses other passes by trying them, where the flags ask for it; has everything that verification has. */
-  plan?: (context: PlanContext) => Promise<QuantizePlan | undefined>,
+  plan?: (context: PlanContext) => Promise<PlannedPasses | undefined>,
+  signal?: AbortSignal,
 ): Promise<RunRecord> {
   const cli = openCliSession(flags);
   const target = outputPath(path, flags.output, command, flags.force);
@@ -51,7 +60,7 @@ export async function runWritingCommand(
     const validation = flags.verify ? await openValidation(cli, input, flags, data) : undefined;
     for (const note of [...(data?.notes ?? []), ...(validation !== data ? (validation?.notes ?? []) : [])]) cli.say(`note: ${note}`);
     const metric = validation && (await openMetric(flags.metric, validation));
-    const planned = await plan?.({ cli, model: input.model, data, validation, metric });
+    const planned = await plan?.({ cli, input, model: input.model, data, validation, metric });
     const record = await runPipeline({
       command,
       input,
@@ -71,6 +80,7 @@ export async function runWritingCommand(
       shapes: flags.shape,
       session: cli.session,
       memoryBytes: cli.memoryBytes,
+      signal,
       onProgress: (p) => cli.progress.update(p),
     });
     cli.progress.stop();

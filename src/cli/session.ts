@@ -1,7 +1,7 @@
 // What a command works with, made from its flags: engine, data, progress and where output goes.
 import { freemem } from 'node:os';
 import { basename, dirname, extname, join, resolve } from 'node:path';
-import type { Dataset } from '../data/dataset.js';
+import type { Dataset, IndexedDataset } from '../data/dataset.js';
 import type { Metric } from '../data/metric.js';
 import { dataError, usageError } from '../errors.js';
 import { type Model, requiredInputs, tensorTypeOf } from '../ir/model.js';
@@ -59,7 +59,7 @@ export async function openData(
   spec: string,
   { model, source }: OpenedModel,
   flags: CommonFlags & DataFlags,
-): Promise<Dataset> {
+): Promise<IndexedDataset> {
   const { limit, preprocess, labels, tokenizer, text, label } = flags;
   const shapes = spec.startsWith('random') ? await workingShapes(cli, model, source, flags.shape) : flags.shape;
   const { openDataset } = await import('../node/data.js');

@@ -7,7 +7,14 @@ import { systemError } from './system-error.js';
 /** Keeps the last checkpoint at `path`. */
 export function checkpointFile(path: string): CheckpointStore {
   return {
-    save: (bytes) => writeFileAtomic(path, bytes),
+    async save(bytes) {
+      try {
+        await writeFileAtomic(path, bytes);
+      } catch {
+        // A signal that arrives meanwhile removes temporary files; the program may go on to write its last state.
+        await writeFileAtomic(path, bytes);
+      }
+    },
     async load() {
       try {
         return await readFile(path);

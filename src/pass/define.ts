@@ -31,6 +31,8 @@ export interface Progress {
   /** Fraction done in 0..1, or undefined where unknown. */
   readonly fraction: number | undefined;
   readonly label: string;
+  /** Figures of the moment, shown behind the label. */
+  readonly detail?: string;
 }
 
 /** What a pass may use. Optional parts are there when the pass `needs` them. */

@@ -95,7 +95,8 @@ export async function runPipeline(options: PipelineOptions): Promise<RunRecord> 
       ...unmatchedSelections(options.passes, [input.model, model]),
       ...checked.warnings,
     ];
-    if (staged.bytes > input.bytes)
+    // Training changes no sizes: what is added is the metadata.
+    if (staged.bytes > input.bytes && options.command !== 'train')
       warnings.push({
         message: `the result is larger than the input: ${staged.bytes} against ${input.bytes} bytes`,
         fix: growthReason(records),
@@ -190,7 +191,7 @@ async function verify(options: PipelineOptions, model: Model, staged: StagedMode
       ? await slowerNodes(engine, input, { model, source: staged.source }, { ...options, fusion })
       : undefined;
   const layers =
-    options.details && compared.mode === 'together'
+    options.details && options.command !== 'train' && compared.mode === 'together'
       ? await compareLayers(engine, withTypes(input.model, options), withTypes(model, options), validation, {
           ...(options.session === undefined ? {} : { session: options.session }),
           samples: LAYER_SAMPLES,

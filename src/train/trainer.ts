@@ -3,9 +3,11 @@
 import { TRAINABLE_KEY, trainableParameters } from '../analysis/trainable.js';
 import type { Batch } from '../data/dataset.js';
 import { abortError, dataError, usageError } from '../errors.js';
+import { buildModel } from '../ir/builder.js';
 import type { Model } from '../ir/model.js';
 import type { Tensor } from '../ir/tensor.js';
 import type { SessionOptions } from '../runtime/engine.js';
+import { openSession } from '../runtime/session.js';
 import { explainNonFinite } from './non-finite.js';
 import { Optimizer } from './optimizers/optimizer.js';
 import { type Position, Progression } from './progression.js';
@@ -21,6 +23,7 @@ import { type TrainingBuffers, type TrainingGraph, TrainingGraphs } from './trai
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   checkOptions(options);
+  await flushSubnormals(options);
   const names = chosenParameters(options.model, options.parameters);
   const session = trainingSession(options.session);
   const graphs = new TrainingGraphs({ ...options, session, parameters: names, batchNorm: options.batchNorm ?? 'batch' });
@@ -36,6 +39,12 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 /** Subnormal numbers cost a hundred times as much as others, and gradients are full of them. */
 function trainingSession(given: SessionOptions = {}): SessionOptions {
   return { ...given, extra: { 'session.set_denormal_as_zero': '1', ...given.extra } };
+}
+
+/** Only the first session of a process decides about subnormal numbers: simplification would open one that does not ask. */
+async function flushSubnormals({ engine, session }: TrainOptions): Promise<void> {
+  const tiny = buildModel('first', (b) => b.output(b.op('Identity', [b.input('x', 'float', [1])]), 'y'));
+  await (await openSession(engine, tiny, trainingSession(session))).release();
 }
 
 function checkOptions(options: TrainOptions): void {
@@ -234,7 +243,7 @@ class Run {
       this.#applyMasks(this.#optimizer.parameters);
     }
     onStep?.(point);
-    onProgress?.({ fraction: this.#progress.fraction, label: `epoch ${position.epoch + 1}, loss ${loss.toFixed(4)}` });
+    onProgress?.({ fraction: this.#progress.fraction, label: 'training', detail: `epoch ${position.epoch + 1}, loss ${loss.toFixed(4)}` });
   }
 
   /** Validation, watching, checkpoint. */

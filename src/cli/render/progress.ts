@@ -8,6 +8,7 @@ const SILENT_MS = 400;
 const MIN_FRACTION_FOR_ETA = 0.03;
 
 export class ProgressLine {
+  readonly #quiet: boolean;
   readonly #enabled: boolean;
   readonly #begun = performance.now();
   #spinner: Ora | null = null;
@@ -17,10 +18,11 @@ export class ProgressLine {
   #labelStart = 0;
 
   constructor(enabled: boolean) {
+    this.#quiet = !enabled;
     this.#enabled = enabled && process.stderr.isTTY === true;
   }
 
-  update({ fraction, label }: Progress): void {
+  update({ fraction, label, detail }: Progress): void {
     if (!this.#enabled) return;
     const now = performance.now();
     if (label !== this.#label) {
@@ -32,7 +34,7 @@ export class ProgressLine {
       void this.#show();
       return;
     }
-    this.#spinner.text = `${label}${fraction === undefined ? '' : ` ${(fraction * 100).toFixed(0)} %${this.#eta(fraction, now)}`}`;
+    this.#spinner.text = `${label}${detail === undefined ? '' : ` (${detail})`}${fraction === undefined ? '' : ` ${(fraction * 100).toFixed(0)} %${this.#eta(fraction, now)}`}`;
     this.#spinner.render();
   }
 
@@ -48,6 +50,13 @@ export class ProgressLine {
     if (fraction < MIN_FRACTION_FOR_ETA || fraction >= 1) return '';
     const left = ((now - this.#labelStart) * (1 - fraction)) / fraction / 1000;
     return left < 1 ? '' : left < 90 ? `, ${Math.round(left)} s left` : `, ${Math.round(left / 60)} min left`;
+  }
+
+  /** A line that stays, above the progress: also where no terminal shows the rest. */
+  log(text: string): void {
+    if (this.#quiet) return;
+    this.#spinner?.clear();
+    process.stderr.write(`${text}\n`);
   }
 
   stop(): void {

@@ -1,0 +1,120 @@
+// `pare train`: new weights for a model by gradient descent on labelled data, proved on data that is not trained on.
+import { type Command, Option } from 'commander';
+import { parseAugmentations } from '../../data/augment.js';
+import { type TrainingData, trainingData } from '../../data/training.js';
+import { PareError, usageError } from '../../errors.js';
+import { checkpointFile } from '../../node/checkpoints.js';
+import { systemError } from '../../node/system-error.js';
+import { describeEpoch, trainingOptions, trainPass } from '../../recipe/train.js';
+import { type PlanContext, type RunFlags, runWritingCommand } from '../run-passes.js';
+import { outputPath } from '../session.js';
+import { addCommonFlags, addDataFlags, addWriteFlags, positiveInteger } from '../shared-options.js';
+import { addZodFlags, pickOptions } from '../zod-flags.js';
+
+type TrainFlags = RunFlags & {
+  readonly checkpoint?: string;
+  readonly resume?: boolean;
+  readonly workers?: number;
+  readonly augment?: string;
+  readonly buckets?: number;
+};
+
+export function addTrainCommand(program: Command): void {
+  const command = program
+    .command('train <model>')
+    .description('train or fine-tune the weights of a model on labelled data; its graph stays as it is');
+  addWriteFlags(addDataFlags(addCommonFlags(command)));
+  addZodFlags(command, { train: trainingOptions });
+  command
+    .option('--checkpoint <file>', 'file with the state of the training (default: OUTPUT.checkpoint, removed at the end)')
+    .option('--resume', 'go on from the checkpoint, where there is one: the same result as without the interruption')
+    .addOption(
+      new Option('--workers <n>', 'threads that read and augment the data (default: none but the main one)').argParser(positiveInteger),
+    )
+    .addHelpText(
+      'after',
+      `
+Quality is measured on --validation, before and after; the best epoch by it is what is written.
+Ctrl-C leaves the checkpoint: the same command with --resume goes on.
+
+Examples:
+  pare new lenet5 -o lenet5.onnx
+  pare train lenet5.onnx -o digits.onnx --data idx:train-images.gz,train-labels.gz --validation idx:test-images.gz,test-labels.gz --epochs 5 --optimizer adam
+  pare train resnet.onnx --data photos/ --validation test/ --optimizer nesterov --lr 0.05 --augment flip,crop:4 --weight-decay 5e-4
+  pare train bert.onnx --data train.tsv --validation dev.tsv --tokenizer tokenizer.json --lr 5e-5 --warmup 100 --freeze '*embeddings*'
+  pare train gpt.onnx --data text.txt --tokenizer vocabulary.json --metric loss --max-minutes 10`,
+    );
+  command.action(async (model: string, flags: TrainFlags) => {
+    if (flags.data === undefined) throw usageError('train needs labelled data: expected --data SPEC, got none');
+    const options = pickOptions(command, trainingOptions);
+    const target = outputPath(model, flags.output, 'train', flags.force);
+    const file = flags.checkpoint ?? `${target}.checkpoint`;
+    const controller = new AbortController();
+    const interrupt = () => controller.abort();
+    let opened: { data: TrainingData; close(): Promise<void> } | undefined;
+    const plan = async (context: PlanContext) => {
+      const { cli, input, validation, metric } = context;
+      if (flags.validation === undefined && flags.verify)
+        cli.say('note: quality is measured on the training data; --validation SPEC names others');
+      opened = await openTrainingData(model, flags, context);
+      process.on('SIGINT', interrupt);
+      const pass = trainPass({
+        data: opened.data,
+        validation,
+        metric,
+        checkpoint: checkpointFile(file),
+        resume: flags.resume,
+        identity: await input.sha256,
+        seed: flags.seed,
+        session: cli.session,
+        onEpoch: (result, epochs) => cli.progress.log(describeEpoch(result, epochs)),
+      });
+      return { passes: [pass(options)] };
+    };
+    try {
+      await runWritingCommand('train', model, flags, () => [], plan, controller.signal);
+      if (flags.checkpoint === undefined) await removeFile(file);
+    } catch (error) {
+      if (error instanceof PareError && error.code === 'E_ABORTED') process.stderr.write(`checkpoint: ${file}; --resume goes on from it\n`);
+      throw error;
+    } finally {
+      process.removeListener('SIGINT', interrupt);
+      await opened?.close();
+    }
+  });
+}
+
+/** On threads of their own with `--workers`, else read ahead in this one; the batches are the same. */
+async function openTrainingData(
+  model: string,
+  flags: TrainFlags,
+  { data }: PlanContext,
+): Promise<{ data: TrainingData; close(): Promise<void> }> {
+  const { augment, buckets, workers } = flags;
+  if (workers === undefined) {
+    const parsed = augment === undefined ? undefined : parseAugmentations(augment);
+    return { data: trainingData(data!, { augment: parsed, buckets }), close: async () => {} };
+  }
+  const { prefetchTrainingData } = await import('../../node/prefetch.js');
+  const { seed, limit, preprocess, labels, tokenizer, text, label, shape } = flags;
+  const given = Object.entries({ seed, limit, preprocess, labels, tokenizer, text, label, shapes: shape }).filter(
+    ([, v]) => v !== undefined,
+  );
+  const opened = await prefetchTrainingData({
+    spec: flags.data!,
+    model,
+    data: Object.fromEntries(given),
+    training: { augment, buckets },
+    workers,
+  });
+  return { data: opened, close: () => opened.close() };
+}
+
+async function removeFile(path: string): Promise<void> {
+  const { rm } = await import('node:fs/promises');
+  try {
+    await rm(path, { force: true });
+  } catch (error) {
+    throw systemError(error, 'write', path);
+  }
+}
