@@ -74,6 +74,7 @@ Examples:
   pare quantize model.onnx --data calib.npz --optimize latency --threads 1
   pare quantize model.onnx --mode dynamic
   pare quantize model.onnx --mode weights --bits 4 --block 32
+  pare quantize model.onnx --mode weights --bits 3 --method gptq --data calib.npz   (3 bits in the file, 4 in memory)
   pare quantize model.onnx --mode fp16 --data test.npz --metric top1 --max-drop 0.5%`,
   );
   command.action(async (model: string, flags: QuantizeFlags) => {
