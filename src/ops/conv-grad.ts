@@ -1,73 +1,16 @@
-// Gradients of convolutions. Input: a convolution with the flipped weight, or a transposed one where the stride is more than 1. Weight: for each
-// position of the kernel the product of the shifted input with the output's gradient. That costs about as much as the forward pass in ONNX Runtime's
-// CPU kernels; the textbook form, one convolution over transposed operands, costs two to three times as much. Depthwise weights are sums of
-// element-wise products, as products of 1x1 matrices are slow.
+// Gradients of convolutions. Input: a convolution with the flipped weight, or a transposed one where the stride is more than 1. Weight: in the form
+// that conv-weight-grad.ts chooses.
 
 import type { Value } from '../ir/graph.js';
+import { weightGrad } from './conv-weight-grad.js';
 import { dimsOf, dtypeOf, type GradBuilder, sameDims } from './grad-builder.js';
-import { multiply } from './matmul-grad.js';
 import type { GradContext, GradFn } from './op.js';
-import { type StaticWindow, staticWindow, windowTaps } from './window-static.js';
-
-/** Output positions per sample below which samples are laid side by side into one large product: measured on 3x3 kernels from 4x4 to 32x32. */
-const FEW_POSITIONS = 32;
+import { type StaticWindow, staticWindow } from './window-static.js';
 
 const product = (dims: readonly number[]): number => dims.reduce((n, d) => n * d, 1);
 
 /** All axes but the channels. */
 const notChannels = (rank: number): number[] => Array.from({ length: rank }, (_, i) => i).filter((i) => i !== 1);
-
-/** `x` [N,C,...] as each tap sees it, [N,C,...outputs], one value per position of the kernel. */
-export function shiftedInputs(b: GradBuilder, x: Value, w: StaticWindow, outputs: readonly number[], padded = padInput(b, x, w)): Value[] {
-  const sizes = dimsOf(padded).slice(2);
-  const axes = outputs.map((_, i) => i + 2);
-  return windowTaps(w.kernel).map((tap) => {
-    const starts = tap.map((t, i) => t * w.dilations[i]!);
-    const ends = starts.map((s, i) => s + (outputs[i]! - 1) * w.strides[i]! + 1);
-    const whole = starts.every((s, i) => s === 0 && ends[i] === sizes[i]) && w.strides.every((s) => s === 1);
-    return whole ? padded : b.slice(padded, axes, starts, ends, w.strides);
-  });
-}
-
-function padInput(b: GradBuilder, x: Value, w: StaticWindow): Value {
-  return b.pad(x, [0, 0, ...w.begins, 0, 0, ...w.ends]);
-}
-
-/**
- * Gradient of the weight [O, C/group, ...kernel] of a convolution of x [N,C,...] whose output has the gradient dy [N,O,...].
- */
-export function weightGrad(b: GradBuilder, x: Value, dy: Value, w: StaticWindow, group: number): Value {
-  const [n = 1, channels = 1] = dimsOf(x);
-  const [, out = 1, ...outputs] = dimsOf(dy);
-  const [perGroup, outPerGroup, positions] = [channels / group, out / group, product(outputs)];
-  const taps = w.kernel.length === 0 ? 1 : product(w.kernel);
-  const finish = (parts: readonly Value[]): Value => {
-    // [taps, O * C/group], then the taps last.
-    const rows = parts.map((p) => b.reshape(p, [1, out * perGroup]));
-    const stacked = taps === 1 ? rows[0]! : b.transpose(b.concat(rows, 0), [1, 0]);
-    return b.reshape(stacked, [out, perGroup, ...w.kernel]);
-  };
-  if (perGroup === 1 && outPerGroup === 1) {
-    const axes = notChannels(outputs.length + 2);
-    return finish(shiftedInputs(b, x, w, outputs).map((shifted) => b.reduceSum(b.mul(shifted, dy), axes, false)));
-  }
-  if (group === 1 && positions < FEW_POSITIONS) {
-    // One sum over batch and positions: channels first.
-    const perm = [1, 0, ...outputs.map((_, i) => i + 2)];
-    const grad = b.reshape(b.transpose(dy, perm), [out, n * positions]);
-    const first = b.transpose(padInput(b, x, w), perm);
-    const parts = shiftedInputs(b, x, w, outputs, first).map((shifted) =>
-      multiply(b, grad, b.reshape(shifted, [channels, n * positions]), { transB: true }),
-    );
-    return finish(parts);
-  }
-  const grad = b.reshape(dy, [n * group, outPerGroup, positions]);
-  const parts = shiftedInputs(b, x, w, outputs).map((shifted) => {
-    const products = multiply(b, grad, b.reshape(shifted, [n * group, perGroup, positions]), { transB: true });
-    return b.reduceSum(b.reshape(products, [n, out * perGroup]), [0]);
-  });
-  return finish(parts);
-}
 
 /** The weight of the convolution that gives the input's gradient: input and output channels exchanged within groups, taps in reverse order. */
 function flipped(b: GradBuilder, weight: Value, group: number): Value {
