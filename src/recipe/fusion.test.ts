@@ -124,6 +124,13 @@ describe('what the runtime fuses', () => {
     expect(await reason(read, sums.name)).toBe('its sums are read by something else than one Cast');
   });
 
+  it('does not name layers that were left float on purpose', async () => {
+    const { model } = await quantized({ exclude: ['c2'] });
+    const { kernels, unfused } = await fusion(model);
+    expect(kernels).toMatchObject({ QLinearConv: 2 });
+    expect(unfused.map((u) => u.node)).not.toContain('c2');
+  });
+
   it('is not asked of float models', async () => {
     const model = network();
     expect(await fusionOf(await nodeEngine(), model, { bytes: encodeModel(model).bytes }, {})).toBeUndefined();

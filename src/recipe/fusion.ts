@@ -65,7 +65,14 @@ function reasonFor(node: Node, time: NodeTime): string | undefined {
   if (facts === 'none' || !('data' in facts) || !isQuantized(node.input(facts.data[0] ?? 0))) return undefined;
   // Operators that only move values keep their name on integers.
   if (time.inputType !== undefined && time.inputType !== 'float') return undefined;
+  if (!isMeantForIntegers(node, facts.kind === 'compute' ? facts.weight : undefined)) return undefined;
   return whyNotStatic(node, facts.data, facts.kind === 'compute' ? facts : undefined);
+}
+
+/** Layers left float on purpose have float weights; other nodes that nobody quantized have float results. */
+function isMeantForIntegers(node: Node, weight: number | undefined): boolean {
+  if (weight !== undefined) return node.input(weight)?.producer?.opType === 'DequantizeLinear';
+  return node.outputs.some((v) => v?.uses.some((u) => u.node.opType === 'QuantizeLinear'));
 }
 
 /** An activation that comes out of DequantizeLinear. */
