@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { finish } from './lib/bars.js';
 import { DATA } from './lib/pare.js';
+import { explainBars } from './ptq/explain.js';
 import { latencyBars } from './ptq/latency.js';
 import { mixedBars } from './ptq/mixed.js';
 import { recurrentBars } from './ptq/recurrent.js';
@@ -14,6 +15,7 @@ if (existsSync(DATA)) {
   weightBars();
   await mixedBars();
   await recurrentBars();
+  await explainBars();
   await latencyBars();
   await variantBars();
 } else console.log(`skipped: no folder ${DATA} (set PARE_DATA)`);

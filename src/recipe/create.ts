@@ -1,15 +1,15 @@
 // A new model from a preset: built, written, loaded back and run once on random input before it takes its place.
 import { modelCost } from '../analysis/cost.js';
-import { bytesByDtype, countNodes, countParams } from '../analysis/facts.js';
+import { bytesByDtype, constantBytes, countNodes, countParams } from '../analysis/facts.js';
 import { countTrainable } from '../analysis/trainable.js';
 import { PareError, qualityError } from '../errors.js';
 import type { Value } from '../ir/graph.js';
-import { requiredInputs } from '../ir/model.js';
+import { type Model, requiredInputs } from '../ir/model.js';
 import { formatType } from '../ir/type.js';
 import { presetNamed } from '../nn/presets/index.js';
-import type { Progress } from '../pass/define.js';
+import type { Progress, Warning } from '../pass/define.js';
 import type { ModelFacts } from '../pass/record.js';
-import type { Engine, SessionOptions } from '../runtime/engine.js';
+import type { Engine, ModelSource, SessionOptions } from '../runtime/engine.js';
 import { findFeeds } from '../runtime/inputs.js';
 import { VERSION } from '../util/version.js';
 import type { Stage } from './staging.js';
@@ -24,6 +24,8 @@ export interface CreateOptions {
   readonly engine: Engine;
   readonly stage: Stage;
   readonly session?: SessionOptions | undefined;
+  /** Bytes that the loaded model may take; beyond, it is loaded frugally, and where even that does not fit it is written without being run. */
+  readonly memoryBytes?: number | undefined;
   /** Batch of the run, and shapes of inputs with other open dimensions. */
   readonly batch?: number | undefined;
   readonly shapes?: Readonly<Record<string, readonly number[]>> | undefined;
@@ -52,38 +54,36 @@ export interface CreateRecord {
   readonly quality: null;
   readonly latency: null;
   readonly passes: readonly [];
-  readonly warnings: readonly [];
+  readonly warnings: readonly Warning[];
   /** `params` as `pare profile` counts them, with running statistics and constants; `trainable` is what training changes. */
   readonly output: ModelFacts & { readonly trainable: number };
-  readonly verified: true;
+  readonly verified: boolean;
   readonly inputs: readonly { readonly name: string; readonly type: string }[];
+  /** Empty where the model was not run. */
   readonly outputs: readonly CreatedOutput[];
 }
 
+/** A loaded session takes about this many times the bytes of its weights, a frugal one less. */
+const SESSION_FACTOR = 2.5;
+const FRUGAL_FACTOR = 1.3;
+
 /** Throws E_USAGE for an unknown preset or option, E_QUALITY where the result gives NaN or infinity. Nothing is left behind when it throws. */
 export async function createModel(options: CreateOptions): Promise<CreateRecord> {
-  const { engine, seed = 0, shapes, batch } = options;
+  const { engine, seed = 0, shapes } = options;
   const preset = presetNamed(options.preset);
   options.onProgress?.({ fraction: undefined, label: 'building' });
   const model = preset.create(options.options, { seed });
   model.metadata.set('pare.version', VERSION);
-  model.metadata.set('pare.verified', 'true');
+  const memory = options.memoryBytes ?? Number.POSITIVE_INFINITY;
+  const weights = constantBytes(model);
+  const fits = weights * FRUGAL_FACTOR <= memory;
+  model.metadata.set('pare.verified', fits ? 'true' : 'not verified');
   options.onProgress?.({ fraction: undefined, label: 'writing' });
   const staged = await options.stage(model);
   try {
-    options.onProgress?.({ fraction: undefined, label: 'running' });
-    const session = await engine.load(staged.source, options.session);
-    let outputs: CreatedOutput[];
-    try {
-      const { feeds } = await findFeeds(session, model, { seed, shapes, batch });
-      const results = await session.run(feeds);
-      outputs = model.graph.outputs.map((value) => {
-        const tensor = results[value.name]!;
-        return { ...describe(value), dims: tensor.dims, ...statisticsOf(tensor.floats()) };
-      });
-    } finally {
-      await session.release();
-    }
+    if (fits) options.onProgress?.({ fraction: undefined, label: 'running' });
+    const session = weights * SESSION_FACTOR <= memory ? options.session : { ...options.session, frugal: true };
+    const outputs = fits ? await runOnce(model, staged.source, { ...options, session }) : [];
     const broken = outputs.filter((o) => !Number.isFinite(o.mean + o.std));
     if (broken.length > 0) {
       throw qualityError(`${preset.name} gives NaN or infinity on random input: ${broken.map((o) => o.name).join(', ')}`, {
@@ -103,7 +103,7 @@ export async function createModel(options: CreateOptions): Promise<CreateRecord>
       quality: null,
       latency: null,
       passes: [],
-      warnings: [],
+      warnings: fits ? [] : [{ message: 'not verified: running the model would pass the memory limit', fix: 'raise --memory' }],
       output: {
         path,
         bytes: staged.bytes,
@@ -115,13 +115,29 @@ export async function createModel(options: CreateOptions): Promise<CreateRecord>
         bytesByDtype: bytesByDtype(model) as Record<string, number>,
         sha256: staged.sha256,
       },
-      verified: true,
+      verified: fits,
       inputs: requiredInputs(model.graph).map(describe),
       outputs,
     };
   } catch (error) {
     await staged.discard();
     throw error instanceof PareError ? error.renamed(staged.paths.staged, staged.paths.target) : error;
+  }
+}
+
+/** Runs the model on random input; nothing of it stays loaded. */
+async function runOnce(model: Model, source: ModelSource, options: CreateOptions): Promise<CreatedOutput[]> {
+  const { engine, seed = 0, shapes, batch } = options;
+  const session = await engine.load(source, options.session);
+  try {
+    const { feeds } = await findFeeds(session, model, { seed, shapes, batch });
+    const results = await session.run(feeds);
+    return model.graph.outputs.map((value) => {
+      const tensor = results[value.name]!;
+      return { ...describe(value), dims: tensor.dims, ...statisticsOf(tensor.floats()) };
+    });
+  } finally {
+    await session.release();
   }
 }
 

@@ -45,6 +45,7 @@ export function addNewCommand(program: Command): void {
         engine: cli.engine,
         stage: stageBeside(flags.output),
         session: cli.session,
+        memoryBytes: cli.memoryBytes,
         batch: flags.batch,
         shapes: flags.shape,
         onProgress: (p) => cli.progress.update(p),

@@ -95,6 +95,7 @@ Examples:
             : (input, session) => dataFor(cli, folder, unlimited, input, session),
         metric: (data) => openMetric(flags.metric, data),
         limit,
+        memoryBytes: cli.memoryBytes,
         seed: flags.seed,
         shapes: flags.shape,
         onProgress: (p) => cli.progress.update(p),

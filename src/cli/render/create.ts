@@ -4,7 +4,7 @@ import type { CreateRecord } from '../../recipe/create.js';
 import { formatBytes, formatCount, formatNumber } from '../../util/format.js';
 import { renderTable } from './table.js';
 
-export function renderCreated({ output, inputs, outputs, preset, seed }: CreateRecord): string {
+export function renderCreated({ output, inputs, outputs, preset, seed, warnings }: CreateRecord): string {
   const rows = [
     ['parameters to train', output.trainable.toLocaleString('en-US')],
     ['parameters in all', output.params.toLocaleString('en-US')],
@@ -18,7 +18,8 @@ export function renderCreated({ output, inputs, outputs, preset, seed }: CreateR
     ]),
   ];
   const table = renderTable([{ title: `${preset}, seed ${seed}` }, { title: '', maxWidth: 100 }], rows);
-  return `${table}\nwrote ${output.path}`;
+  const notes = warnings.map((w) => `warning: ${w.message}${w.fix ? `\n  fix: ${w.fix}` : ''}`);
+  return [table, ...notes, `wrote ${output.path}`].join('\n');
 }
 
 export function renderPresets(presets: readonly Preset[]): string {

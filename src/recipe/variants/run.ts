@@ -52,6 +52,8 @@ export interface VariantsOptions {
   readonly calibration?: ((input: PackageModel, session: string) => Promise<Dataset | undefined>) | undefined;
   readonly metric?: ((data: Dataset) => Promise<Metric | undefined>) | undefined;
   readonly limit?: number | undefined;
+  /** Bytes that the loaded models may take: beyond, sessions are opened frugally; where even that does not fit, files are written and not run. */
+  readonly memoryBytes?: number | undefined;
   readonly seed?: number | undefined;
   readonly shapes?: Readonly<Record<string, readonly number[]>> | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -108,6 +110,10 @@ const DEFAULTS: readonly VariantName[] = ['q8', 'q4', 'fp16'];
 const LOSS_OF_METRIC = 0.01;
 const LEAST_COSINE = 0.99;
 
+/** Two loaded sessions, the float model's and a variant's of at most its size, take about this many times the float model's bytes; frugal ones less. */
+const SESSIONS_FACTOR = 5;
+const FRUGAL_FACTOR = 2.6;
+
 const CONFIG = 'config.json';
 const CARD = 'README.md';
 
@@ -131,7 +137,14 @@ export async function makeVariants(options: VariantsOptions): Promise<VariantsRe
   for (const session of sessions) {
     const input = await store.openModel(session.path);
     for (const path of [session.path, ...input.external]) own.add(path);
-    done.push(await new SessionRun(options, session, input).run(names));
+    const use = memoryUse(input.bytes, options.memoryBytes ?? Number.POSITIVE_INFINITY);
+    if (use === 'none' && devices.length > 0)
+      warnings.push({
+        message: `${session.name} was not run: with its variants it would pass the memory limit of ${options.memoryBytes} bytes`,
+        fix: 'raise --memory',
+      });
+    const run = use === 'none' ? [] : devices.map((d) => (use === 'frugal' ? { ...d, session: { ...d.session, frugal: true } } : d));
+    done.push(await new SessionRun({ ...options, devices: run }, session, input).run(names));
   }
   const replaced = new Set(targets.flatMap((path) => [path, ...files.map((f) => f.path).filter((p) => p.startsWith(`${path}_data`))]));
   for (const { path } of files) if (!own.has(path) && !replaced.has(path)) await store.copy(path, path);
@@ -139,7 +152,7 @@ export async function makeVariants(options: VariantsOptions): Promise<VariantsRe
     tool: { name: 'pare', version: VERSION },
     seed: options.seed ?? 0,
     devices: devices.map((d) => ({ name: d.name, engine: `${d.engine.name} ${d.engine.version}` })),
-    verified: devices.length > 0,
+    verified: devices.length > 0 && done.every((s) => s.rows.every((r) => r.bytes === 0 || r.devices.length > 0)),
     sessions: done,
     warnings,
     ms: performance.now() - start,
@@ -149,6 +162,10 @@ export async function makeVariants(options: VariantsOptions): Promise<VariantsRe
   const card = files.some((f) => f.path === CARD) ? await store.readText(CARD) : '';
   await store.writeText(CARD, replaceSection(card, renderCard(record)));
   return record;
+}
+
+function memoryUse(bytes: number, memory: number): 'full' | 'frugal' | 'none' {
+  return bytes * SESSIONS_FACTOR <= memory ? 'full' : bytes * FRUGAL_FACTOR <= memory ? 'frugal' : 'none';
 }
 
 async function writeConfig(store: PackageStore, record: VariantsRecord, exists: boolean, asked: boolean): Promise<void> {
