@@ -14,7 +14,6 @@ export { arraysDataset } from './data/arrays.js';
 export { type Augmentation, cropWithPadding, cutout, gaussianNoise, horizontalFlip, parseAugmentations } from './data/augment.js';
 export type { Batch, Dataset, IndexedDataset, SequenceAccess, WindowAccess } from './data/dataset.js';
 export { concatDatasets, indexedDataset, limitDataset, shuffleDataset, subsetDataset, tensorDataset } from './data/indexed.js';
-export { type MeasuredDataset, type MeasurementStore, withMeasurements } from './data/measured.js';
 export type { Metric, MetricAccumulator, MetricBatch } from './data/metric.js';
 export { defaultMetric, evaluateMetric, evaluateMetrics, METRICS, metricNamed } from './data/metrics.js';
 export { mixup } from './data/mixup.js';
