@@ -1,6 +1,7 @@
 // The course of every command that writes a model: open, run the pipeline, show the table, write the report.
 
 import type { Dataset, IndexedDataset } from '../data/dataset.js';
+import { withMeasurements } from '../data/measured.js';
 import type { Metric } from '../data/metric.js';
 import { usageError } from '../errors.js';
 import type { Model } from '../ir/model.js';
@@ -15,7 +16,12 @@ import { renderRun } from './render/run.js';
 import { type CliSession, openCliSession, openData, openMetric, openValidation, outputPath } from './session.js';
 import type { CommonFlags, DataFlags, WriteFlags } from './shared-options.js';
 
-export type RunFlags = CommonFlags & DataFlags & WriteFlags;
+export type RunFlags = CommonFlags &
+  DataFlags &
+  WriteFlags & {
+    readonly calibrationCache?: string;
+    readonly calibrationShards?: readonly string[];
+  };
 
 /** What a plan may use. */
 export interface PlanContext {
@@ -49,7 +55,8 @@ export async function runWritingCommand(
   const target = outputPath(path, flags.output, command, flags.force);
   try {
     const input = await openInput(path);
-    const data = flags.data === undefined ? undefined : await openData(cli, flags.data, input, flags);
+    const opened = flags.data === undefined ? undefined : await openData(cli, flags.data, input, flags);
+    const data = opened && (await withCalibrationCache(flags, opened));
     const plainPasses = passesFor(input.model, data);
     const needing = plainPasses.find((p) => p.needs.data === 'required');
     if (needing && !data) {
@@ -95,4 +102,12 @@ export async function runWritingCommand(
   } finally {
     cli.progress.stop();
   }
+}
+
+/** With `--calibration-cache` or `--calibration-shards`: the data with the place where results of measuring on it are kept. */
+async function withCalibrationCache(flags: RunFlags, data: IndexedDataset): Promise<IndexedDataset> {
+  const { calibrationCache, calibrationShards } = flags;
+  if (calibrationCache === undefined && calibrationShards === undefined) return data;
+  const { openCalibrationCache } = await import('../node/calibration-cache.js');
+  return withMeasurements(data, openCalibrationCache(calibrationCache, { shards: calibrationShards }));
 }

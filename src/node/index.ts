@@ -1,5 +1,6 @@
 // What Pare adds in Node: files, the onnxruntime-node engine, data sets from disk, memory measurement.
 
+export { type CalibrationCacheOptions, openCalibrationCache } from './calibration-cache.js';
 export { checkpointFile } from './checkpoints.js';
 export { type DataOptions, openDataset } from './data.js';
 export { deviceEngine } from './device-engine.js';

@@ -13,6 +13,7 @@ import { openSession } from '../runtime/session.js';
 import { roundHalfEven } from './affine.js';
 import type { Annotation, ComputeAnnotation } from './annotate.js';
 import { batchSizeOf } from './calibrate.js';
+import { type MeasurementCache, ROWS, remembered } from './measurement-cache.js';
 import { StagedRun } from './staged-run.js';
 
 export interface CorrectionOptions {
@@ -20,6 +21,8 @@ export interface CorrectionOptions {
   readonly data: Dataset;
   readonly samples: number;
   readonly threads?: number | undefined;
+  /** Results of earlier runs. */
+  readonly cache?: MeasurementCache | undefined;
   readonly checkAborted?: () => void;
   readonly onProgress?: (fraction: number) => void;
 }
@@ -42,6 +45,16 @@ export function correctable(annotation: Annotation): ComputeAnnotation[] {
 /** Measures the float model. Call it before Q/DQ are inserted. */
 export async function floatMeans(model: Model, layers: readonly ComputeAnnotation[], options: CorrectionOptions): Promise<OutputMeans> {
   if (layers.length === 0) return new Map();
+  const about = ['means', layers.map((c) => c.node.output().name), options.data.size, options.samples];
+  const means = await remembered(options.cache, model, about, ROWS, () => measureMeans(model, layers, options));
+  return new Map(layers.map((c, i) => [c.node, means[i] ?? new Float64Array(0)]));
+}
+
+async function measureMeans(
+  model: Model,
+  layers: readonly ComputeAnnotation[],
+  options: CorrectionOptions,
+): Promise<readonly Float64Array[]> {
   const probe = cloneModel(model);
   const { graph } = probe;
   for (const output of [...graph.outputs]) graph.removeOutput(output);
@@ -63,7 +76,7 @@ export async function floatMeans(model: Model, layers: readonly ComputeAnnotatio
   } finally {
     await session.release();
   }
-  return new Map(layers.map((c, i) => [c.node, sums[i]!.mean()]));
+  return sums.map((s) => s.mean());
 }
 
 /** Corrects the biases of a model with Q/DQ in place. `means` are those of the float model on the same samples. */
@@ -73,6 +86,29 @@ export async function correctBiases(
   means: OutputMeans,
   options: CorrectionOptions,
 ): Promise<CorrectedLayer[]> {
+  const order = byData(layers).flat();
+  const about = [
+    'corrections',
+    order.map((c) => [c.node.output().name, Array.from(means.get(c.node) ?? [])]),
+    options.data.size,
+    options.samples,
+  ];
+  let corrected: CorrectedLayer[] | undefined;
+  const shifted = await remembered(options.cache, model, about, ROWS, async () => {
+    const seen = await correctByRunning(model, layers, means, options);
+    corrected = seen.map((s) => s.corrected);
+    return seen.map((s) => s.actual);
+  });
+  return corrected ?? order.map((c, i) => shiftBias(c, means.get(c.node) ?? new Float64Array(0), shifted[i] ?? new Float64Array(0)));
+}
+
+/** Corrects layer by layer; answers the means that each had before. */
+async function correctByRunning(
+  model: Model,
+  layers: readonly ComputeAnnotation[],
+  means: OutputMeans,
+  options: CorrectionOptions,
+): Promise<{ corrected: CorrectedLayer; actual: Float64Array }[]> {
   const run = await StagedRun.start(model, options.data, {
     engine: options.engine,
     session: { threads: options.threads },
@@ -80,7 +116,7 @@ export async function correctBiases(
     limit: options.samples,
     checkAborted: options.checkAborted,
   });
-  const done: CorrectedLayer[] = [];
+  const done: { corrected: CorrectedLayer; actual: Float64Array }[] = [];
   const stages = byData(layers);
   for (const [i, stage] of stages.entries()) {
     const sums = stage.map(() => new MeanSum());
@@ -95,8 +131,8 @@ export async function correctBiases(
       },
     );
     stage.forEach((c, k) => {
-      const wanted = means.get(c.node);
-      if (wanted) done.push(shiftBias(c, wanted, sums[k]!.mean()));
+      const actual = sums[k]!.mean();
+      done.push({ corrected: shiftBias(c, means.get(c.node) ?? new Float64Array(0), actual), actual });
     });
     options.onProgress?.((i + 1) / stages.length);
   }

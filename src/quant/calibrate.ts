@@ -11,7 +11,16 @@ import { cloneModel } from '../ir/walk.js';
 import type { Engine } from '../runtime/engine.js';
 import { openSession } from '../runtime/session.js';
 import { SteadyRunner } from '../runtime/steady-run.js';
-import { emptyStatistics, observe, type Statistics } from './statistics.js';
+import { type Codec, type MeasurementCache, remembered } from './measurement-cache.js';
+import {
+  emptyStatistics,
+  mergeCalibrations,
+  observe,
+  type Statistics,
+  type StatisticsJson,
+  statisticsFromJson,
+  statisticsToJson,
+} from './statistics.js';
 
 export interface CalibrationOptions {
   readonly engine: Engine;
@@ -21,6 +30,8 @@ export interface CalibrationOptions {
   readonly limit?: number | undefined;
   /** Count values into histograms too. */
   readonly histograms?: boolean | undefined;
+  /** Results of earlier runs. */
+  readonly cache?: MeasurementCache | undefined;
   readonly checkAborted?: (() => void) | undefined;
   /** Fraction done. */
   readonly onProgress?: ((fraction: number) => void) | undefined;
@@ -59,6 +70,23 @@ const BYTES_PER_RUN = 1 << 28;
 
 /** Runs the data through the model and answers the statistics of each value, by name. Values must be of the main graph. */
 export async function measureRanges(model: Model, measurements: readonly Measurement[], options: CalibrationOptions): Promise<Statistics> {
+  const names = measurements.map(({ value, lowerIsZero }) => [value.name, lowerIsZero === true]);
+  const about = ['ranges', names, options.histograms === true];
+  return remembered(options.cache, model, about, STATISTICS, () => measureAll(model, measurements, options));
+}
+
+const STATISTICS: Codec<Statistics> = {
+  to: statisticsToJson,
+  from: (json) => {
+    const values = Object.values(json as StatisticsJson);
+    if (!values.every((s) => Number.isInteger(s.batches) && (s.histogram === undefined || Array.isArray(s.histogram.counts))))
+      throw new TypeError('expected statistics by value');
+    return statisticsFromJson(json as StatisticsJson);
+  },
+  merge: (parts) => parts.reduce((a, b) => mergeCalibrations(a, b)),
+};
+
+async function measureAll(model: Model, measurements: readonly Measurement[], options: CalibrationOptions): Promise<Statistics> {
   const statistics: Statistics = new Map();
   if (measurements.length === 0) return statistics;
   const batchSize = options.histograms ? batchOfValues(model.graph, measurements) : batchSizeOf(model.graph);

@@ -7,6 +7,7 @@ import { cloneModel } from '../ir/walk.js';
 import type { Engine } from '../runtime/engine.js';
 import { openSession } from '../runtime/session.js';
 import { batchSizeOf } from './calibrate.js';
+import { type MeasurementCache, ROWS, remembered } from './measurement-cache.js';
 
 export interface ChannelStatistics {
   readonly min: Float64Array;
@@ -21,6 +22,8 @@ export interface ChannelOptions {
   readonly data: Dataset;
   readonly threads?: number | undefined;
   readonly limit?: number | undefined;
+  /** Results of earlier runs. */
+  readonly cache?: MeasurementCache | undefined;
   readonly checkAborted?: (() => void) | undefined;
 }
 
@@ -30,8 +33,29 @@ export async function measureChannels(
   values: ReadonlyMap<Value, number>,
   options: ChannelOptions,
 ): Promise<Map<Value, ChannelStatistics>> {
+  if (values.size === 0) return new Map();
+  const list = [...values.keys()];
+  const about = ['channels', list.map((v) => [v.name, values.get(v)]), options.data.size, options.limit ?? null];
+  const rows = await remembered(options.cache, model, about, ROWS, async () => {
+    const measured = await measureAll(model, values, options);
+    return list.flatMap((v) => {
+      const s = measured.get(v);
+      return s ? [s.min, s.max, s.mean, s.power] : [[], [], [], []].map((r) => Float64Array.from(r));
+    });
+  });
+  const found = list.flatMap((v, i): [Value, ChannelStatistics][] => {
+    const [min, max, mean, power] = rows.slice(4 * i, 4 * i + 4);
+    return min && max && mean && power && power.length > 0 ? [[v, { min, max, mean, power }]] : [];
+  });
+  return new Map(found);
+}
+
+async function measureAll(
+  model: Model,
+  values: ReadonlyMap<Value, number>,
+  options: ChannelOptions,
+): Promise<Map<Value, ChannelStatistics>> {
   const found = new Map<Value, ChannelStatistics>();
-  if (values.size === 0) return found;
   const probe = cloneModel(model);
   const { graph } = probe;
   for (const output of [...graph.outputs]) graph.removeOutput(output);

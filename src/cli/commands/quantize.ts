@@ -56,6 +56,16 @@ export function addQuantizeCommand(program: Command): void {
         'trials of settings that --max-drop may take (default: a quarter of the number of layers, 6 to 24)',
       ).argParser(positiveInteger),
     )
+    .option(
+      '--calibration-cache <path>',
+      '[static] a .json file, or a folder, where measurements are kept: a second run with the same model, data and settings runs no calibration',
+    )
+    .addOption(
+      new Option(
+        '--calibration-shards <files>',
+        '[static] calibration caches of runs on parts of the data, joined by commas: their statistics are merged instead of running --data (needs --no-equalize)',
+      ).argParser((text: string, earlier: string[] | undefined) => [...(earlier ?? []), ...text.split(',').map((s) => s.trim())]),
+    )
     .addOption(
       new Option('--weigh <what>', 'kept layers count by their bytes or their multiply-accumulates')
         .choices(['bytes', 'macs'])
@@ -72,6 +82,7 @@ Examples:
   pare quantize model.onnx -o model.int8.onnx --data calib.npz --report report.html
   pare quantize model.onnx --data calib.npz --max-drop 0.5%     (keeps the fewest layers float that hold it)
   pare quantize model.onnx --data calib.npz --optimize latency --threads 1
+  pare quantize model.onnx --data calib.npz --calibration-cache calib.json     (the second run is quick)
   pare quantize model.onnx --mode dynamic
   pare quantize model.onnx --mode weights --bits 4 --block 32
   pare quantize model.onnx --mode weights --bits 3 --method gptq --data calib.npz   (3 bits in the file, 4 in memory)

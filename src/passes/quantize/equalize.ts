@@ -10,6 +10,7 @@ import type { Model } from '../../ir/model.js';
 import type { Annotation } from '../../quant/annotate.js';
 import { type ChannelStatistics, measureChannels } from '../../quant/channel-statistics.js';
 import { forEachRun, scaleChannels } from '../../quant/channel-view.js';
+import type { MeasurementCache } from '../../quant/measurement-cache.js';
 import { type RegionReader, type ScaleRegion, scaleRegionOf } from '../../quant/scale-regions.js';
 import type { Engine } from '../../runtime/engine.js';
 
@@ -24,6 +25,8 @@ export interface EqualizeOptions {
   /** Activation ranges are [-a, a]. */
   readonly symmetric: boolean;
   readonly perChannel: boolean;
+  /** Results of earlier runs. */
+  readonly cache?: MeasurementCache | undefined;
   readonly checkAborted?: () => void;
 }
 

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { forgetAddedTypes, typedNames } from '../../analysis/stated-types.js';
 import type { Dataset } from '../../data/dataset.js';
+import { measurementsOf as measurementsOfData } from '../../data/measured.js';
 import { spreadSamples } from '../../data/spread.js';
 import { dataError, usageError } from '../../errors.js';
 import type { Value } from '../../ir/graph.js';
@@ -16,6 +17,7 @@ import { elementsPerSample, measureRanges } from '../../quant/calibrate.js';
 import { inputLayerReason } from '../../quant/input-layer.js';
 import { type Inserted, type InsertOptions, insertQdq } from '../../quant/insert-qdq.js';
 import { guardFloatLayers } from '../../quant/keep-float.js';
+import { MeasurementCache } from '../../quant/measurement-cache.js';
 import { OBSERVER_NAMES, OBSERVERS } from '../../quant/observers.js';
 import { type ActivationParameters, activationParameters, measurementsOf } from '../../quant/ranges.js';
 import { type ActivationType, RUNTIMES, type Runtime } from '../../quant/runtimes.js';
@@ -143,8 +145,10 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
   if (annotation.compute.length + nested.reduce((sum, a) => sum + a.compute.length, 0) === 0) nothingToQuantize('static', skipped);
   for (const s of skipped) ctx.skip(s);
 
+  const cache = await MeasurementCache.open(ctx.data, opts.samples);
   const repair = {
     engine: ctx.engine,
+    cache,
     data: repairData(model, ctx.data, opts),
     samples: REPAIR_SAMPLES.most,
     threads: ctx.threads,
@@ -154,7 +158,7 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
     ctx.note('equalized', await equalize(model, annotation, { ...repair, ...gridSizes(activation), perChannel: opts.perChannel }));
   if (opts.absorbBias) ctx.note('absorbed', await absorbHighBiases(model, annotation, { ...repair, limit: repair.samples }));
   ctx.stage?.('float', model);
-  const parameters = await calibrate(model, annotation, activation, opts, ctx);
+  const parameters = await calibrate(model, annotation, activation, opts, cache, ctx);
   const layers = opts.biasCorrection ? correctable(annotation) : [];
   const analytic = opts.biasMethod === 'analytic' ? await floatLayers(model, layers, repair) : undefined;
   const means: OutputMeans = analytic ? new Map() : await floatMeans(model, layers, repair);
@@ -184,6 +188,8 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
       writeQOperators(model, (s) => ctx.skip(s)),
     );
   report(annotation, parameters, inserted, tables, ctx);
+  for (const message of measurementsOfData(ctx.data)?.problems ?? []) ctx.warn({ message });
+  if (cache) ctx.note('cache', { found: cache.found, asked: cache.asked });
   forgetAddedTypes(model, stated);
   warnIfLarger(bytesBefore, model, 'scales, zero points and Q/DQ nodes take more than the smaller weights save', ctx);
   return true;
@@ -225,6 +231,7 @@ async function calibrate(
   annotation: Annotation,
   scheme: Omit<Scheme, 'granularity'>,
   opts: QuantizeStaticOptions,
+  cache: MeasurementCache | undefined,
   ctx: PassContext,
 ): Promise<ActivationParameters> {
   const observer = OBSERVERS[opts.observer];
@@ -233,6 +240,7 @@ async function calibrate(
     data: ctx.data!,
     threads: ctx.threads,
     limit: opts.samples,
+    cache,
     histograms: observer.needs === 'histogram',
     checkAborted: () => ctx.checkAborted(),
     onProgress: (fraction) => ctx.progress({ fraction, label: 'calibrating' }),
