@@ -57,8 +57,10 @@ export function bytesByDtype(model: Model): Partial<Record<DType, number>> {
   return bytes;
 }
 
-/** Inputs that carry scales, zero points and other side tables of quantization, which are no parameters of the network. */
+/** Inputs that carry running statistics, scales, zero points and other side tables, which are no parameters of the network. */
 const SIDE_INPUTS: Readonly<Record<string, readonly number[]>> = {
+  // Mean and variance are buffers, as thop and fvcore have them: they count what `parameters()` of a PyTorch module lists.
+  BatchNormalization: [3, 4],
   QuantizeLinear: [1, 2],
   DequantizeLinear: [1, 2],
   MatMulNBits: [2, 3, 4],
@@ -73,7 +75,7 @@ const SIDE_INPUTS: Readonly<Record<string, readonly number[]>> = {
 };
 
 /**
- * Parameters of the network: elements of its constants, without shapes and indices (int64), scales and zero points.
+ * Parameters of the network: elements of its constants, without shapes and indices (int64), running statistics, scales and zero points.
  * Weights packed for MatMulNBits, MatMulBnb4 and GatherBlockQuantized count as the elements they stand for, so the number is the same before and after.
  */
 export function countParams(model: Model): number {
@@ -82,7 +84,7 @@ export function countParams(model: Model): number {
   return params;
 }
 
-/** Parameters that one constant stands for; 0 for shapes, scales, zero points and strings. */
+/** Parameters that one constant stands for; 0 for shapes, running statistics, scales, zero points and strings. */
 export function paramsOf({ tensor, value, readers }: Constant): number {
   if (tensor.dtype === 'int64' || tensor.dtype === 'string' || tensor.dtype === 'bool') return 0;
   const roles = value === null ? [] : readers.map((node) => roleOf(node, value));

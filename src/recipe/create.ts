@@ -55,7 +55,7 @@ export interface CreateRecord {
   readonly latency: null;
   readonly passes: readonly [];
   readonly warnings: readonly Warning[];
-  /** `params` as `pare profile` counts them, with running statistics and constants; `trainable` is what training changes. */
+  /** `params` as `pare profile` counts them, with constants of formulas; `trainable` is what training changes. */
   readonly output: ModelFacts & { readonly trainable: number };
   readonly verified: boolean;
   readonly inputs: readonly { readonly name: string; readonly type: string }[];
