@@ -12,6 +12,7 @@ import type { BoundPass, Pass } from '../pass/define.js';
 import { runPasses } from '../pass/manager.js';
 import type { LatencyCandidate, LatencyPlan } from '../pass/record.js';
 import { storableWeights, storeWeights } from '../passes/quantize/stored.js';
+import { unfoldBlocks } from '../passes/quantize/unfold-blocks.js';
 import { simplify } from '../passes/simplify/index.js';
 import { quantFactsOf } from '../quant/annotate.js';
 import type { Engine, NodeTime, Session, SessionOptions } from '../runtime/engine.js';
@@ -103,7 +104,9 @@ async function furtherCandidates(o: LatencyPlanOptions, quantized: Model | null)
     return [...thresholds, stored];
   }
   const eight: Candidate = { name: 'products in int8 (accuracy level 4)', passes: [o.pass({ ...o.options, accuracyLevel: 4 })], kept: [] };
-  return [eight];
+  // Where block kernels are slower than float products, as in WebAssembly.
+  const unfolded: Candidate = { name: 'blocks unfolded to float at load', passes: [o.pass(o.options), unfoldBlocks({})], kept: [] };
+  return [eight, unfolded];
 }
 
 /** Never slower than float. Where all weights are small, they are stored all the same, so that there is one such candidate. */
