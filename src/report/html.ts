@@ -6,6 +6,7 @@ import { card, cardRow, page } from './page.js';
 import { findingsSection, planSection, slowerSection } from './plan.js';
 import { widthsSection } from './prune.js';
 import { histogramsSection, layersSection, outputsSection, sizeSection, warningsSection } from './sections.js';
+import { trainingSection } from './training.js';
 
 /** Renders the whole report. */
 export function renderReport(record: RunRecord): string {
@@ -14,6 +15,7 @@ export function renderReport(record: RunRecord): string {
   const about = `Pare ${escapeHtml(record.tool.version)} on ${escapeHtml(record.engine)}, seed ${record.seed}, ${formatMs(record.ms)}`;
   return page(title, record.verified ? about : `${about} · <b class="bad">not verified</b>`, [
     cards(record),
+    trainingSection(record),
     slowerSection(record),
     warningsSection(record.warnings),
     planSection(record.plan),

@@ -13,7 +13,7 @@ p.sub, .soft { color: var(--soft); }
 table { border-collapse: collapse; width: 100%; font-size: .92em; } th, td { text-align: left; padding: 4px 8px; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
 th { color: var(--soft); font-weight: 600; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 svg { width: 100%; height: auto; display: block; } svg text { font: 11px system-ui, sans-serif; fill: var(--fg); } svg.treemap text { fill: #fff; }
-svg .name, svg .end { text-anchor: end; } svg .behind { fill: var(--line); }
+svg .name, svg .end { text-anchor: end; } svg .middle { text-anchor: middle; } svg .grid { stroke: var(--line); } svg .behind { fill: var(--line); }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 14px; font-size: .85em; } .key i { display: inline-block; width: 10px; height: 10px; margin-right: 5px; border-radius: 2px; }
 .warning { border-left: 4px solid #d29922; background: var(--card); padding: 8px 12px; margin: 8px 0; border-radius: 0 6px 6px 0; } .warning .fix { color: var(--soft); }
 .histograms { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 18px; } .histograms h3 { font-size: .85em; margin: 0 0 4px; overflow-wrap: anywhere; font-weight: 600; }

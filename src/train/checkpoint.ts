@@ -74,8 +74,8 @@ export function decodeCheckpoint(bytes: Uint8Array): Checkpoint {
   }
   const { __metadata__: metadata, ...entries } = header;
   if (metadata?.format !== FORMAT) throw fail(`expected format ${FORMAT}, got ${metadata?.format ?? 'none'}`);
-  // A copy of its own, so that arrays are aligned.
-  const body = bytes.slice(8 + length);
+  // A copy of its own, so that arrays are aligned. Not slice(): that of a Buffer is a view.
+  const body = new Uint8Array(bytes.subarray(8 + length));
   if (String(crc32(body)) !== metadata.crc32) throw fail('expected the arrays as they were written, got others: damaged or truncated');
   const arrays = new Map<string, CheckpointArray>();
   for (const [name, { dtype, shape, data_offsets: at }] of Object.entries(entries)) {
