@@ -82,6 +82,8 @@ Examples:
   pare quantize model.onnx -o model.int8.onnx --data calib.npz --report report.html
   pare quantize model.onnx --data calib.npz --max-drop 0.5%     (keeps the fewest layers float that hold it)
   pare quantize model.onnx --data calib.npz --optimize latency --threads 1
+  pare quantize model.onnx --data calib.npz --optimize latency --device wasm    (for onnxruntime-web)
+  pare quantize model.onnx --data calib.npz --runtime tensorrt
   pare quantize model.onnx --data calib.npz --calibration-cache calib.json     (the second run is quick)
   pare quantize model.onnx --mode dynamic
   pare quantize model.onnx --mode weights --bits 4 --block 32
