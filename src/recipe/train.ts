@@ -239,10 +239,20 @@ function objectiveOf(model: Model, options: TrainingOptions, validation: Dataset
 
 /** By what the labels are, as far as metric and output tell: several scores are classes, a single one a value, or two classes where they have names. */
 function defaultLoss(model: Model, data: Dataset | undefined): LossName {
+  if (outputWidth(model) !== 1) return 'cross-entropy';
+  return data?.classes === undefined ? 'mse' : 'bce';
+}
+
+function outputWidth(model: Model): number | undefined {
   const output = model.graph.outputs.find((o) => o.name === 'logits') ?? model.graph.outputs[0];
   const width = tensorTypeOf(output)?.shape?.at(-1);
-  if (width !== 1) return 'cross-entropy';
-  return data?.classes === undefined ? 'mse' : 'bce';
+  return typeof width === 'number' ? width : undefined;
+}
+
+/** Classes that the model tells apart, as far as its output says. */
+export function classesOf(model: Model): number | undefined {
+  const width = outputWidth(model);
+  return width !== undefined && width > 1 ? width : undefined;
 }
 
 function takeWeights(model: Model, trained: Model): void {

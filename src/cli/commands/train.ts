@@ -5,7 +5,7 @@ import { type TrainingData, trainingData } from '../../data/training.js';
 import { PareError, usageError } from '../../errors.js';
 import { checkpointFile } from '../../node/checkpoints.js';
 import { systemError } from '../../node/system-error.js';
-import { describeEpoch, trainingOptions, trainPass } from '../../recipe/train.js';
+import { classesOf, describeEpoch, trainingOptions, trainPass } from '../../recipe/train.js';
 import { type PlanContext, type RunFlags, runWritingCommand } from '../run-passes.js';
 import { outputPath } from '../session.js';
 import { addCommonFlags, addDataFlags, addWriteFlags, positiveInteger } from '../shared-options.js';
@@ -88,12 +88,13 @@ Examples:
 async function openTrainingData(
   model: string,
   flags: TrainFlags,
-  { data }: PlanContext,
+  { data, model: opening }: PlanContext,
 ): Promise<{ data: TrainingData; close(): Promise<void> }> {
   const { augment, buckets, workers } = flags;
+  const classes = data!.classes?.length ?? classesOf(opening);
   if (workers === undefined) {
     const parsed = augment === undefined ? undefined : parseAugmentations(augment);
-    return { data: trainingData(data!, { augment: parsed, buckets }), close: async () => {} };
+    return { data: trainingData(data!, { augment: parsed, buckets, classes }), close: async () => {} };
   }
   const { prefetchTrainingData } = await import('../../node/prefetch.js');
   const { seed, limit, preprocess, labels, tokenizer, text, label, shape } = flags;
@@ -104,7 +105,7 @@ async function openTrainingData(
     spec: flags.data!,
     model,
     data: Object.fromEntries(given),
-    training: { augment, buckets },
+    training: { augment, buckets, classes },
     workers,
   });
   return { data: opened, close: () => opened.close() };

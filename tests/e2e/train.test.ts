@@ -1,0 +1,244 @@
+// `pare train` as a user meets it: JSON, report and files; killed or interrupted and resumed to the same bytes; errors that say what is missing.
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { encodeNpz, Tensor } from '../../src/index.js';
+import { readModel } from '../../src/node/index.js';
+import { Rng } from '../../src/util/rng.js';
+
+const BIN = join(import.meta.dirname, '../../bin/pare.js');
+const PIXELS = 784;
+const TRAINING = ['--data', 'train.npz', '--validation', 'test.npz', '--optimizer', 'adam', '--batch-size', '48', '--threads', '2'];
+
+let folder: string;
+
+function pare(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [BIN, ...args], { encoding: 'utf8', cwd: folder });
+  return { status, stdout, stderr };
+}
+
+function pareJson(...args: string[]) {
+  const run = pare(...args, '--json');
+  expect(run.stderr).not.toContain('E_');
+  expect(run.status).toBe(0);
+  return JSON.parse(run.stdout);
+}
+
+/** Digits of the mnist package: rows `from` to `to` of each class, halved in width and height. */
+function writeDigits(name: string, from: number, to: number, labelled = true): void {
+  const source = join(dirname(createRequire(import.meta.url).resolve('mnist/package.json')), 'src/digits');
+  const images: number[] = [];
+  const labels: number[] = [];
+  for (let digit = 0; digit < 10; digit++) {
+    const { data } = JSON.parse(readFileSync(join(source, `${digit}.json`), 'utf8')) as { data: number[] };
+    for (let row = from; row < to; row++) {
+      for (let y = 0; y < 28; y += 2) for (let x = 0; x < 28; x += 2) images.push(data[row * PIXELS + y * 28 + x]!);
+      labels.push(digit);
+    }
+  }
+  const n = labels.length;
+  const image = Tensor.from('float', [n, 1, 14, 14], images);
+  writeFileSync(join(folder, name), encodeNpz(labelled ? { image, labels: Tensor.from('int64', [n], labels) } : { image }));
+}
+
+const bytes = (name: string) => readFileSync(join(folder, name));
+/** Files that a training must not leave; those of killed processes do not count. */
+const leftovers = () =>
+  readdirSync(folder).filter((name) => !name.includes('killed') && (name.endsWith('.tmp') || name.endsWith('.checkpoint')));
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'pare-train-'));
+  writeDigits('train.npz', 0, 60);
+  writeDigits('test.npz', 800, 820);
+  writeDigits('bare.npz', 0, 2, false);
+  expect(pare('new', 'mlp', '-o', 'mlp.onnx', '--sizes', '196,32,10', '--seed', '1').status).toBe(0);
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+test('learns, proves it on other data, and gives the same bytes again', async () => {
+  const options = [
+    'train',
+    'mlp.onnx',
+    ...TRAINING,
+    '--epochs',
+    '10',
+    '--lr',
+    '0.01',
+    '--label-smoothing',
+    '0.1',
+    '--ema',
+    '0.8',
+    '--clip-norm',
+    '1',
+  ];
+  const record = pareJson(...options, '-o', 'a.onnx', '--report', 'a.html');
+  expect(record.quality).toMatchObject({ metric: 'top1', samples: 200, higherIsBetter: true });
+  expect(record.quality.before).toBeLessThan(0.4);
+  expect(record.quality.after).toBeGreaterThan(0.7);
+  expect(record.output).toMatchObject({ path: 'a.onnx', params: record.input.params, macs: record.input.macs });
+  expect(record.latency.runs).toBeGreaterThan(0);
+  const { training } = record.passes[0].notes;
+  expect(training).toMatchObject({
+    loss: 'cross-entropy',
+    metric: 'top1',
+    steps: 130,
+    stopped: 'epochs',
+    parameters: { trained: 4, frozen: 0 },
+  });
+  expect(training.epochs).toHaveLength(10);
+  expect(training.curve.at(-1).loss).toBeLessThan(training.curve[0].loss / 2);
+  expect(training.best.value).toBe(record.quality.after);
+  const report = readFileSync(join(folder, 'a.html'), 'utf8');
+  expect(report).toContain('<h2>Training</h2>');
+  expect(report).toContain('<svg class="lines"');
+  expect(pare(...options, '-o', 'b.onnx', '--quiet').stdout).toBe('');
+  expect(bytes('b.onnx').equals(bytes('a.onnx'))).toBe(true);
+  expect(leftovers()).toEqual([]);
+  const [before, after] = [await readModel(join(folder, 'mlp.onnx')), await readModel(join(folder, 'a.onnx'))];
+  expect(after.graph.nodes.map((n) => n.op)).toEqual(before.graph.nodes.map((n) => n.op));
+  expect(JSON.parse(after.metadata.get('pare.recipe')!)[0]).toMatchObject({ pass: 'train', options: { labelSmoothing: 0.1, epochs: 10 } });
+  expect(after.metadata.get('pare.input_sha256')).toBe(record.input.sha256);
+});
+
+test('the same bytes with reading threads and augmentation', () => {
+  const options = ['train', 'mlp.onnx', ...TRAINING, '--epochs', '2', '--augment', 'mixup:0.2,noise:0.05', '--quiet'];
+  expect(pare(...options, '-o', 'here.onnx').status).toBe(0);
+  expect(pare(...options, '-o', 'threads.onnx', '--workers', '2').stderr).toBe('');
+  expect(bytes('threads.onnx').equals(bytes('here.onnx'))).toBe(true);
+});
+
+/** Starts a training, waits until its checkpoint is there and some more, then sends a signal. Answers the exit code or signal. */
+function interrupted(args: readonly string[], checkpoint: string, signal: NodeJS.Signals, delayMs: number) {
+  return new Promise<{ ended: number | string | null; stderr: string }>((done) => {
+    const child = spawn(process.execPath, [BIN, ...args], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
+    let stderr = '';
+    child.stderr.on('data', (part) => {
+      stderr += part;
+    });
+    const timer = setInterval(() => {
+      if (!existsSync(join(folder, checkpoint))) return;
+      clearInterval(timer);
+      setTimeout(() => child.kill(signal), delayMs);
+    }, 5);
+    child.on('exit', (code, by) => {
+      clearInterval(timer);
+      done({ ended: code ?? by, stderr });
+    });
+  });
+}
+
+test('killed at random moments and resumed: the bytes of the training that was left alone', async () => {
+  const args = [
+    'train',
+    'mlp.onnx',
+    ...TRAINING,
+    '--epochs',
+    '15',
+    '--checkpoint-every',
+    '1',
+    '--accumulate',
+    '2',
+    '--no-verify',
+    '--ema',
+    '0.9',
+  ];
+  expect(pare(...args, '-o', 'whole.onnx').status).toBe(0);
+  const rng = new Rng(Date.now());
+  let kills = 0;
+  for (let round = 0; round < 2; round++) {
+    const delay = rng.integer(250);
+    const { ended } = await interrupted(
+      [...args, '-o', 'killed.onnx', ...(round > 0 ? ['--resume'] : [])],
+      'killed.onnx.checkpoint',
+      'SIGKILL',
+      delay,
+    );
+    if (ended === 'SIGKILL') kills++;
+    if (ended === 0) break;
+  }
+  expect(kills).toBeGreaterThan(0);
+  if (!existsSync(join(folder, 'killed.onnx'))) expect(pare(...args, '-o', 'killed.onnx', '--resume').status).toBe(0);
+  expect(bytes('killed.onnx').equals(bytes('whole.onnx'))).toBe(true);
+  expect(existsSync(join(folder, 'killed.onnx.checkpoint'))).toBe(false);
+});
+
+test('Ctrl-C leaves the checkpoint and nothing else', async () => {
+  const args = ['train', 'mlp.onnx', ...TRAINING, '--epochs', '15', '--no-verify', '-o', 'stopped.onnx', '--checkpoint', 'stopped.state'];
+  const { ended, stderr } = await interrupted([...args, '--checkpoint-every', '1'], 'stopped.state', 'SIGINT', 50);
+  expect(ended).toBe(130);
+  expect(stderr).toContain('checkpoint: stopped.state; --resume goes on from it');
+  expect(existsSync(join(folder, 'stopped.onnx'))).toBe(false);
+  expect(pare(...args, '--resume').status).toBe(0);
+  expect(existsSync(join(folder, 'stopped.state'))).toBe(true);
+  const whole = args.map((a) => (a === 'stopped.onnx' ? 'plain.onnx' : a)).filter((a) => a !== '--checkpoint' && a !== 'stopped.state');
+  expect(pare(...whole).status).toBe(0);
+  expect(bytes('stopped.onnx').equals(bytes('plain.onnx'))).toBe(true);
+  const other = pare(...args, '--resume', '--seed', '5');
+  expect(other.status).toBe(1);
+  expect(other.stderr).toContain('E_DATA: checkpoint of another training: seed: expected 5, got 0');
+});
+
+test('freezes by name', async () => {
+  const record = pareJson(
+    'train',
+    'mlp.onnx',
+    ...TRAINING,
+    '--epochs',
+    '1',
+    '--freeze',
+    '*weight',
+    '--freeze',
+    'nosuch',
+    '-o',
+    'frozen.onnx',
+  );
+  expect(record.warnings.map((w: { message: string }) => w.message)).toContain('--freeze nosuch fits no parameter');
+  const [before, after] = [await readModel(join(folder, 'mlp.onnx')), await readModel(join(folder, 'frozen.onnx'))];
+  for (const value of before.graph.initializers.filter((v) => v.initializer!.dtype === 'float')) {
+    const same = Buffer.from(value.initializer!.bytes()).equals(after.graph.value(value.name)!.initializer!.bytes());
+    expect(same, value.name).toBe(value.name.endsWith('weight'));
+  }
+});
+
+test('a language model learns from running text', () => {
+  const text = 'the quick brown fox jumps over the lazy dog. '.repeat(60);
+  writeFileSync(join(folder, 'text.txt'), text);
+  writeFileSync(join(folder, 'vocabulary.json'), JSON.stringify([...new Set(text)].sort()));
+  const size = ['--vocabulary', String(new Set(text).size), '--layers', '1', '--hidden', '32', '--heads', '2', '--positions', '16'];
+  expect(pare('new', 'gpt-nano', '-o', 'gpt.onnx', ...size).stderr).toBe('');
+  const record = pareJson(
+    'train',
+    'gpt.onnx',
+    '--data',
+    'text.txt',
+    '--tokenizer',
+    'vocabulary.json',
+    '--epochs',
+    '4',
+    '--batch-size',
+    '16',
+    '--lr',
+    '0.01',
+  );
+  expect(record.quality.metric).toBe('loss');
+  expect(record.quality.after).toBeLessThan(record.quality.before / 2);
+});
+
+test('says what is missing', () => {
+  const bare = pare('train', 'mlp.onnx', '--data', 'bare.npz');
+  expect(bare.status).toBe(1);
+  expect(bare.stderr).toContain('E_USAGE: training: expected labelled data, got "bare.npz" without labels');
+  expect(pare('train', 'mlp.onnx').stderr).toContain('train needs labelled data: expected --data SPEC, got none');
+  expect(pare('train', 'mlp.onnx', '--data', 'train.npz', '--loss', 'hinge').stderr).toContain(
+    'cross-entropy, bce, mse, l1, huber, kl, cosine',
+  );
+  const weights = pare('train', 'mlp.onnx', '--data', 'train.npz', '--class-weights', '1,2');
+  expect(weights.stderr).toContain('class weights: expected 10, one a class, got 2');
+  const all = pare('train', 'mlp.onnx', '--data', 'train.npz', '--freeze', '*');
+  expect(all.stderr).toContain('all are frozen');
+  expect(leftovers()).toEqual([]);
+});
