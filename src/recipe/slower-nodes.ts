@@ -71,7 +71,7 @@ function judge(
 ): SlowerNode[] {
   const unfused = new Map(fusion?.unfused.map((u) => [u.node, u.reason]));
   const total = timesBefore.reduce((sum, t) => sum + t.ms / Math.max(1, t.runs), 0);
-  const kernels = new Map(timesAfter.map((t) => [t.node.replace(/_token_\d+$/, ''), t.opType]));
+  const kernels = new Map(timesAfter.map((t) => [t.node.replace(/_token_\d+$/, ''), t]));
   const found: SlowerNode[] = [];
   for (const [node, { op, ms }] of after) {
     const was = before.get(node);
@@ -88,8 +88,11 @@ function judge(
     .slice(0, SHOWN);
 }
 
-function reasonOf(op: string, kernel: string | undefined): string {
-  if (kernel === undefined) return 'slower than in float';
+function reasonOf(op: string, time: NodeTime | undefined): string {
+  if (time === undefined) return 'slower than in float';
+  const kernel = time.opType;
+  // Operators that move values keep their name on integers.
+  if (kernel === op && /^u?int8$/.test(time.inputType ?? '')) return `its kernel for ${time.inputType} is slower than the float one`;
   if (/^(QLinear|QGemm|MatMulInteger|DynamicQuantize|ConvInteger|MatMulNBits)/.test(kernel))
     return `the integer kernel (${kernel}) is slower than the float one`;
   return kernel === op ? 'computed in float between conversions' : `runs as ${kernel}`;
