@@ -14,7 +14,6 @@ import {
   type LinearLayer,
   layerMatrices,
   layerWeights,
-  linearLayerOf,
   TargetStatistics,
   targetProbe,
 } from '../../quant/layer-probe.js';
@@ -142,7 +141,9 @@ async function roundLayer(layer: LinearLayer, statistics: LayerStatistics, targe
   const { graph } = twin.model;
   const constant = twin.float(layer.weight).initializer!;
   const matrices = layerMatrices(layer, constant.floats());
-  const grid = options.gridOf(layer);
+  const given = options.gridOf(layer);
+  // With fewer rows of data H itself is less certain: an eigenvalue's relative error grows as k / rows.
+  const grid = { ...given, damping: given.damping * (1 + k / Math.max(1, statistics.rows)) };
   const bias = options.biases ? layer.bias : null;
   const shift = new Float32Array(layer.groups * n);
   const rounded: RoundedMatrix[] = [];
@@ -210,14 +211,4 @@ function outputError(h: ArrayLike<number>, w: Float32Array, v: Float32Array, k: 
     }
   }
   return { lost, power };
-}
-
-/** The linear layers of a model's main graph, in order; `skip` hears why a node is left out. */
-function linearLayers(model: Model, wanted: (node: LinearLayer) => boolean): LinearLayer[] {
-  const found: LinearLayer[] = [];
-  for (const node of model.graph.nodes) {
-    const layer = linearLayerOf(node);
-    if (typeof layer === 'object' && wanted(layer)) found.push(layer);
-  }
-  return found;
 }
