@@ -70,7 +70,7 @@ async function measureMeans(
       options.checkAborted?.();
       const results = await session.run(batch.inputs);
       names.forEach((name, i) => {
-        sums[i]!.add(results[name]!.floats());
+        sums[i]!.add(results[name]!.floats(), batch.size);
       });
     }
   } finally {
@@ -124,9 +124,9 @@ async function correctByRunning(
       [stage[0]!.node.input(stage[0]!.data)!],
       stage.map((c) => c.node.output()),
       (graph, at) => stage.map((c) => meanOf(graph, c.node, at(c.node.output()))),
-      (outputs) => {
+      (outputs, samples) => {
         outputs.forEach((o, k) => {
-          sums[k]!.add(o.floats());
+          sums[k]!.add(o.floats(), samples);
         });
       },
     );
@@ -161,20 +161,20 @@ function meanOf(graph: Graph, node: Node, output: Value): Value {
   return b.op('ReduceMean', [output, b.ints(`${name}_axes`, axes)], { keepdims: 0 }, { outputs: [name] });
 }
 
-/** Mean of batches of equal size. Batches that are not finite are passed over. */
+/** Mean over samples from means of batches. Batches that are not finite are passed over. */
 class MeanSum {
   #sum: Float64Array | undefined;
-  #batches = 0;
+  #samples = 0;
 
-  add(values: Float32Array): void {
+  add(values: Float32Array, samples: number): void {
     if (!values.every(Number.isFinite)) return;
     this.#sum ??= new Float64Array(values.length);
-    for (let c = 0; c < values.length; c++) this.#sum[c]! += values[c]!;
-    this.#batches++;
+    for (let c = 0; c < values.length; c++) this.#sum[c]! += samples * values[c]!;
+    this.#samples += samples;
   }
 
   mean(): Float64Array {
-    return (this.#sum ?? new Float64Array(0)).map((v) => v / this.#batches);
+    return (this.#sum ?? new Float64Array(0)).map((v) => v / this.#samples);
   }
 }
 

@@ -77,12 +77,12 @@ async function measureAll(
     rows.push({ value, names: names as unknown as [string, string, string, string] });
   }
   const session = await openSession(options.engine, probe, { threads: options.threads });
-  let batches = 0;
+  let samples = 0;
   try {
     for await (const batch of options.data.batches({ batchSize: batchSizeOf(model.graph), limit: options.limit })) {
       options.checkAborted?.();
       const results = await session.run(batch.inputs);
-      batches++;
+      samples += batch.size;
       for (const { value, names } of rows) {
         const [min, max, mean, power] = names.map((n) => results[n]!.floats()) as [Float32Array, Float32Array, Float32Array, Float32Array];
         if (!power.every(Number.isFinite)) continue;
@@ -100,8 +100,8 @@ async function measureAll(
         for (let c = 0; c < min.length; c++) {
           s.min[c] = Math.min(s.min[c]!, min[c]!);
           s.max[c] = Math.max(s.max[c]!, max[c]!);
-          s.mean[c]! += mean[c]!;
-          s.power[c]! += power[c]!;
+          s.mean[c]! += batch.size * mean[c]!;
+          s.power[c]! += batch.size * power[c]!;
         }
       }
     }
@@ -110,8 +110,8 @@ async function measureAll(
   }
   for (const s of found.values()) {
     for (let c = 0; c < s.power.length; c++) {
-      s.mean[c]! /= Math.max(1, batches);
-      s.power[c]! /= Math.max(1, batches);
+      s.mean[c]! /= Math.max(1, samples);
+      s.power[c]! /= Math.max(1, samples);
     }
   }
   return found;

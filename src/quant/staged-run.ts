@@ -29,6 +29,8 @@ export class StagedRun {
   readonly #done = new Set<Node>();
   /** Values by name for each batch. */
   readonly #batches: Map<string, Tensor>[] = [];
+  /** Samples of each batch. */
+  readonly #sizes: number[] = [];
   /** Values that were computed here, and memory of those that are done with, by size: what is freed and made anew each stage piles up. */
   readonly #made = new Set<Tensor>();
   readonly #free = new Map<number, Uint8Array[]>();
@@ -41,7 +43,10 @@ export class StagedRun {
   /** `model` may be edited between stages as long as nodes that have run stay. */
   static async start(model: Model, data: Dataset, options: StagedRunOptions): Promise<StagedRun> {
     const run = new StagedRun(model, options);
-    const keep = (batch: Batch) => run.#batches.push(new Map(Object.entries(batch.inputs)));
+    const keep = (batch: Batch) => {
+      run.#batches.push(new Map(Object.entries(batch.inputs)));
+      run.#sizes.push(batch.size);
+    };
     if (isIndexed(data) && data.size > options.limit) {
       // Spread over the whole data set: its start may be of one kind.
       const indices = Array.from({ length: options.limit }, (_, i) => Math.floor((i * data.size) / options.limit));
@@ -63,7 +68,7 @@ export class StagedRun {
     keep: readonly Value[],
     temporary: readonly Value[],
     probe: Probe,
-    visit: (outputs: readonly Tensor[]) => void,
+    visit: (outputs: readonly Tensor[], samples: number) => void,
   ): Promise<void> {
     const { graph } = this.#model;
     const lasting = new Set([...ancestors(keep, this.#done)].filter((n) => !isDequantizing(n)));
@@ -106,7 +111,7 @@ export class StagedRun {
       const known = sizesFromFeeds(graph);
       const steady = session.runInto !== undefined && [...frontier, ...keep, ...temporary].every(known);
       let like: { readonly fed: string; readonly results: Readonly<Record<string, Tensor>> } | undefined;
-      for (const values of this.#batches) {
+      for (const [i, values] of this.#batches.entries()) {
         this.#options.checkAborted?.();
         const inputs: Record<string, Tensor> = {};
         for (const name of feeds) {
@@ -120,7 +125,10 @@ export class StagedRun {
           await session.runInto!(inputs, results);
         } else results = await session.run(inputs);
         like = { fed, results };
-        visit(outputs.map((v) => results[v.name]!));
+        visit(
+          outputs.map((v) => results[v.name]!),
+          this.#sizes[i]!,
+        );
         for (const name of names) {
           values.set(name, results[name]!);
           this.#made.add(results[name]!);
