@@ -41,14 +41,40 @@ function setThreads(env: Env, threads: number): void {
   env.wasm.numThreads = globalThis.crossOriginIsolated ? threads : 1;
 }
 
-/** Calls one after the other: the runtime's WebAssembly instance takes one at a time, across sessions. */
+/** Calls that go on longer than this without a pause in between make a page seem frozen. */
+const LONGEST_MS = 30;
+
+/**
+ * Calls one after the other: the runtime's WebAssembly instance takes one at a time, across sessions. It computes on the thread that calls, so between
+ * calls the page gets its turn: to paint, and to hear what the user does.
+ */
 function queue(): <T>(call: () => Promise<T>) => Promise<T> {
   let last: Promise<unknown> = Promise.resolve();
+  let pausedAt = performance.now();
   return <T>(call: () => Promise<T>): Promise<T> => {
-    const result = last.then(call, call);
+    const inTurn = async () => {
+      if (performance.now() - pausedAt > LONGEST_MS) {
+        await pause();
+        pausedAt = performance.now();
+      }
+      return call();
+    };
+    const result = last.then(inTurn, inTurn);
     last = result.catch(() => undefined);
     return result;
   };
+}
+
+/** Resolves as a task of its own. Not a timer: those are held back in tabs that nobody looks at. */
+function pause(): Promise<void> {
+  return new Promise((done) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      done();
+    };
+    port2.postMessage(null);
+  });
 }
 
 async function load(
