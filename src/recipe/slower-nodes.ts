@@ -79,9 +79,11 @@ function judge(
     else if (was && ms > was.ms)
       found.push({ node, op, before_ms: was.ms, after_ms: ms, reason: unfused.get(node) ?? reasonOf(op, kernels.get(node)) });
   }
-  // What the runtime made itself (conversions and layout changes between kernels) has no node of the file.
-  for (const [op, ms] of ownOperators(timesAfter, after))
-    found.push({ node: `${op} made by the runtime`, op, before_ms: 0, after_ms: ms, reason: 'conversion between kernels' });
+  // Conversions have no names in the file, and changes of layout no nodes: they stand together by operator.
+  for (const [op, ms] of ownOperators(timesAfter, after)) {
+    const reason = CONVERSIONS.test(op) ? 'conversions that no kernel took in' : 'changes of layout between kernels';
+    found.push({ node: `all ${op}`, op, before_ms: 0, after_ms: ms, reason });
+  }
   return found
     .filter((n) => n.after_ms - n.before_ms > WORTH * total)
     .sort((x, y) => y.after_ms - y.before_ms - (x.after_ms - x.before_ms))
