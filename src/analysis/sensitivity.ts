@@ -177,6 +177,17 @@ async function addBatch(
   }
 }
 
+/** Error of each row of an output against the unchanged one, in the measure of the Gram matrix; rows are the first axis. */
+export function rowErrors(reference: Tensor, changed: Tensor, rows: number): Float64Array {
+  const errors = new Float64Array(rows);
+  const u = viewOf(reference)(changed);
+  for (let i = 0; i < u.length; i++) {
+    const row = Math.floor((i * rows) / u.length);
+    errors[row] = errors[row]! + u[i]! * u[i]!;
+  }
+  return errors;
+}
+
 function dot(a: Float64Array, b: Float64Array): number {
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;

@@ -11,6 +11,7 @@ import { runPasses } from '../pass/manager.js';
 import type { PrecisionSearch } from '../pass/record.js';
 import { unfuseConvolutions } from '../passes/quantize/unfuse.js';
 import { simplify } from '../passes/simplify/index.js';
+import { HardestSamples } from './hardest-samples.js';
 import { type PrecisionLayer, type PrecisionSources, precisionSources } from './precision-sources.js';
 import { searchKept } from './search.js';
 import { type Trial, type Trials, withTypes } from './trials.js';
@@ -45,15 +46,20 @@ export async function mixedPrecision(options: MixedPrecisionOptions): Promise<Mi
   const before = trials.count;
   const passesFor = (names: readonly string[], all = false) => keepingPasses(options, names, all);
   let float: Model | undefined;
-  const first = await trials.run(passesFor([]), (name, model) => {
-    if (name === 'float') float ??= cloneModel(model);
-  });
+  const hardest = trials.options.validation.fixedBatch === undefined ? new HardestSamples(SENSITIVITY.most) : undefined;
+  const first = await trials.run(
+    passesFor([]),
+    (name, model) => {
+      if (name === 'float') float ??= cloneModel(model);
+    },
+    hardest && ((batch, reference, outputs) => hardest.add(batch, reference, outputs)),
+  );
   const maxDrop = typeof options.maxDrop === 'number' ? options.maxDrop : options.maxDrop(first.drop);
   const byKey = new Map<string, Trial>([['', first]]);
   if (first.drop <= maxDrop) {
     return { passes: passesFor([]), trial: first, search: recordOf(options, maxDrop, [], [], [pointOf([], first)], true, 1, 0) };
   }
-  const { sources, sensitivity } = await sourcesOf(options, float ?? (await simplified(options)), first.model);
+  const { sources, sensitivity } = await sourcesOf(options, float ?? (await simplified(options)), first.model, hardest);
   const { layers } = sources;
   const result = await searchKept({
     layers: layers.length,
@@ -132,7 +138,12 @@ function keptAs(mode: QuantizeMode, options: Readonly<Record<string, unknown>>):
   return mode === 'weights' && Number(options.bits ?? 4) < 8 && (options.format ?? 'auto') === 'auto' ? 'int8' : 'float';
 }
 
-async function sourcesOf({ trials, mode, options }: MixedPrecisionOptions, float: Model, quantized: Model) {
+async function sourcesOf(
+  { trials, mode, options }: MixedPrecisionOptions,
+  float: Model,
+  quantized: Model,
+  hardest: HardestSamples | undefined,
+) {
   const { engine, validation, session, shapes, signal, onProgress } = trials.options;
   const sources: PrecisionSources = await precisionSources(engine, withTypes(float, shapes), quantized, {
     mode,
@@ -145,7 +156,7 @@ async function sourcesOf({ trials, mode, options }: MixedPrecisionOptions, float
   const affordable = Math.floor((SENSITIVITY.trials * trials.samples) / Math.max(1, sources.perturbations.length));
   const sensitivity = await measureSensitivity(withTypes(float, shapes), sources.perturbations, {
     engine,
-    data: validation,
+    data: hardest?.dataset(validation) ?? validation,
     samples: Math.min(trials.samples, Math.max(SENSITIVITY.least, Math.min(SENSITIVITY.most, affordable))),
     session,
     signal,

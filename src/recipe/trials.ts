@@ -54,6 +54,9 @@ export type StageObserver = (name: string, model: Model) => void;
 
 type Outputs = Readonly<Record<string, Tensor>>;
 
+/** Sees every batch with the original's outputs and the result's. */
+export type BatchObserver = (batch: Batch, reference: Outputs, outputs: Outputs) => Promise<void>;
+
 export class Trials {
   readonly options: TrialOptions;
   readonly metric: Metric;
@@ -96,14 +99,14 @@ export class Trials {
   }
 
   /** Runs the passes and measures the result. A result that gives NaN, or that the runtime refuses, has an infinite drop. */
-  async run(passes: readonly BoundPass[], onStage?: StageObserver): Promise<Trial> {
+  async run(passes: readonly BoundPass[], onStage?: StageObserver, onBatch?: BatchObserver): Promise<Trial> {
     const { model, records } = await this.build(passes, onStage);
-    const quality = await this.measure(model);
+    const quality = await this.measure(model, onBatch);
     return { model, records, quality, drop: dropOf(quality), bytes: constantBytes(model) };
   }
 
   /** Quality of a model against the original. */
-  async measure(model: Model): Promise<Quality> {
+  async measure(model: Model, onBatch?: BatchObserver): Promise<Quality> {
     this.count++;
     const { engine, session, validation } = this.options;
     const accumulator = this.metric.create();
@@ -113,6 +116,7 @@ export class Trials {
       try {
         for await (const { batch, outputs: reference } of this.#references()) {
           const outputs = cutToSize(await opened.run(batch.inputs), batch, validation.fixedBatch);
+          await onBatch?.(batch, reference, outputs);
           await accumulator.update({ inputs: batch.inputs, labels: batch.labels, reference, outputs, size: batch.size, rows: batch.size });
         }
       } finally {
