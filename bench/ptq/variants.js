@@ -158,7 +158,17 @@ export async function variantBars() {
   };
   report(
     'variants-bert',
-    makePackage('bert', 'text-models/sst2_bert_mini.onnx', files, '--data', shared('sst2/test.tsv'), '--limit', '872'),
+    makePackage(
+      'bert',
+      'text-models/sst2_bert_mini.onnx',
+      files,
+      '--data',
+      shared('sst2/train.tsv'),
+      '--validation',
+      shared('sst2/test.tsv'),
+      '--limit',
+      '872',
+    ),
   );
   judge('variants-pipeline-node', inNode(labelledRows(872)));
   if (!existsSync(CHROMIUM)) return figure('variants-pipeline-page', `skipped, no browser at ${CHROMIUM} (set PARE_CHROMIUM)`);
