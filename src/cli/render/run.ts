@@ -4,6 +4,7 @@ import { formatBytes, formatCount, formatMs, formatNumber, formatQuality, format
 import { renderFindings } from './explanation.js';
 import { renderFusion } from './fusion.js';
 import { renderPlan, renderSlower } from './plan.js';
+import { renderWidths } from './prune.js';
 import { renderTable } from './table.js';
 
 /** Skipped nodes listed by name before the rest is only counted. */
@@ -45,6 +46,7 @@ export function renderRun(record: RunRecord): string {
     ),
   ];
   parts.push(...renderFusion(record.fusion));
+  parts.push(...renderWidths(record));
   if (record.plan) parts.push(...renderPlan(record.plan));
   if (record.explanation && record.explanation.findings.length > 0) parts.push(renderFindings(record.explanation.findings));
   for (const pass of record.passes) parts.push(...renderSkipped(pass));

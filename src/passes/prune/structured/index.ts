@@ -12,7 +12,7 @@ import { blockInfluence, removeBlocks, residualBlocks } from './blocks.js';
 import { stepsForLatency } from './latency.js';
 import { type StructuredOptions, structuredOptions } from './options.js';
 import { type PrunePlan, planRemoval, removalAfter, stepsFor, widthsAfter } from './plan.js';
-import { reconstructPruned } from './reconstruct.js';
+import { addBiases, reconstructPruned } from './reconstruct.js';
 import { removeChannels } from './remove.js';
 
 export { type StructuredOptions, structuredOptions } from './options.js';
@@ -94,6 +94,10 @@ async function takeBlocks(model: Model, options: StructuredOptions, ctx: PassCon
 }
 
 async function pruneChannels(model: Model, options: StructuredOptions, ctx: PassContext, score?: Scorer): Promise<number> {
+  if (options.reconstruct) {
+    addBiases(model);
+    inferShapes(model);
+  }
   const plan = await planRemoval(model, options, score ?? options.importance, ctx);
   noteFrozen(plan, ctx);
   if (plan.groups.length === 0) {

@@ -45,11 +45,10 @@ export interface ReconstructedLayer {
 type Masked = ReadonlyMap<string, { readonly inputs: ReadonlySet<number>; readonly outputs: ReadonlySet<number> }>;
 
 /**
- * Fits the weights (and biases) of the model in place for the given removal, which is not carried out. Convolutions without a bias get one.
+ * Fits the weights (and biases) of the model in place for the given removal, which is not carried out.
  * Layers that several nodes share, and layers inside branches and loops, stay as they are.
  */
 export async function reconstructPruned(model: Model, removal: Removal, options: ReconstructionOptions): Promise<ReconstructedLayer[]> {
-  addBiases(model);
   const masked = maskedPositions(removal);
   const layers = [...linearLayers(model)].filter((l) => l.layer.groups === 1);
   const changed = new Set(layers.flatMap(({ layer }) => [layer.weight, ...(layer.bias ? [layer.bias] : [])]));
@@ -95,8 +94,8 @@ function* linearLayers(model: Model): Generator<{ layer: LinearLayer; node: Node
   }
 }
 
-/** A bias takes up the mean error; the BatchNormalization behind absorbs it. */
-function addBiases(model: Model): void {
+/** Gives convolutions without a bias one of zeros, to take up the mean error. Before groups are looked for, since it is part of them. */
+export function addBiases(model: Model): void {
   for (const node of model.graph.nodes) {
     const weight = node.input(1)?.initializer;
     if (node.domain !== '' || node.opType !== 'Conv' || node.input(2) || weight?.dtype !== 'float') continue;
