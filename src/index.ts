@@ -107,6 +107,7 @@ export {
   l1Penalty,
   l2Penalty,
 } from './train/losses.js';
+export { type KeptValue, type TrainingMemory, trainingMemory } from './train/memory-plan.js';
 export { type Feeds, type LossObjectiveOptions, lossObjective, type Objective, weightedSum } from './train/objective.js';
 export {
   Optimizer,

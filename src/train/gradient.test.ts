@@ -31,8 +31,8 @@ function feedsOf(result: Differentiated, feeds: Readonly<Record<string, Tensor>>
   return { ...feeds, ...Object.fromEntries(stored.map(({ name, data }) => [name, data])) };
 }
 
-/** Compares the gradients of all parameters with central differences of the loss along a random direction. */
-async function checkDirection(result: Differentiated, feeds: Readonly<Record<string, Tensor>>, tolerance: number, step = 1e-3) {
+/** Relative difference between the slope that the gradients of all parameters give along a random direction and a central difference of the loss. */
+async function directionError(result: Differentiated, feeds: Readonly<Record<string, Tensor>>, step: number): Promise<number> {
   verifyModel(result.model);
   const all = feedsOf(result, feeds);
   const reached = result.parameters.filter((p) => p.gradient !== null);
@@ -62,7 +62,11 @@ async function checkDirection(result: Differentiated, feeds: Readonly<Record<str
     return (await runOrt(result.model, { ...all, ...Object.fromEntries(moved) }, [result.loss]))[result.loss]!.floats()[0]!;
   };
   const difference = ((await lossAt(step)) - (await lossAt(-step))) / (2 * step);
-  expect(Math.abs(slope - difference) / Math.abs(difference), `slope ${slope}, difference ${difference}`).toBeLessThan(tolerance);
+  return Math.abs(slope - difference) / Math.abs(difference);
+}
+
+async function checkDirection(result: Differentiated, feeds: Readonly<Record<string, Tensor>>, tolerance: number, step = 1e-3) {
+  expect(await directionError(result, feeds, step)).toBeLessThan(tolerance);
 }
 
 /** Mean of the squares of an output. */
@@ -89,40 +93,55 @@ function conv(b: Builder, x: Value, name: string, out: number, inner: number, at
   );
 }
 
+/** Convolutions, normalization by the batch, pooling, strides, a dense layer. */
+function cnn(activation: string, pool: string): Model {
+  return buildModel('cnn', (b) => {
+    const x = b.input('x', 'float', ['batch', 2, 8, 8]);
+    const c1 = conv(b, x, 'c1', 4, 2, { pads: [1, 1, 1, 1] });
+    const bn = ['scale', 'bias', 'mean', 'var'].map((n) =>
+      b.constant(`bn.${n}`, n === 'var' ? Tensor.from('float', [4], [1, 2, 1, 2]) : random([4])),
+    );
+    const h = b.op(activation, [b.op('BatchNormalization', [c1, ...bn])]);
+    const c2 = conv(b, b.op(pool, [h], { kernel_shape: [2, 2], strides: [2, 2] }), 'c2', 4, 4, {
+      strides: [2, 2],
+      pads: [1, 1, 1, 1],
+    });
+    const flat = b.op('Flatten', [b.op('Tanh', [c2])]);
+    b.output(b.op('Gemm', [flat, b.constant('fc.w', random([3, 16], 0.3)), b.constant('fc.b', random([3]))], { transB: 1 }), 'y');
+  });
+}
+
+const IN_TRAINING = {
+  loss: meanSquare('y'),
+  training: true,
+  shapes: { batch: 5 },
+  parameters: (n: string) => !/mean|var/.test(n),
+};
+
 describe('differentiate', () => {
   it('a small convolutional network in training mode', async () => {
-    const model = buildModel('cnn', (b) => {
-      const x = b.input('x', 'float', ['batch', 2, 8, 8]);
-      const c1 = conv(b, x, 'c1', 4, 2, { pads: [1, 1, 1, 1] });
-      const bn = ['scale', 'bias', 'mean', 'var'].map((n) =>
-        b.constant(`bn.${n}`, n === 'var' ? Tensor.from('float', [4], [1, 2, 1, 2]) : random([4])),
-      );
-      const h = b.op('Relu', [b.op('BatchNormalization', [c1, ...bn])]);
-      const c2 = conv(b, b.op('MaxPool', [h], { kernel_shape: [2, 2], strides: [2, 2] }), 'c2', 4, 4, {
-        strides: [2, 2],
-        pads: [1, 1, 1, 1],
-      });
-      const flat = b.op('Flatten', [b.op('Tanh', [c2])]);
-      b.output(b.op('Gemm', [flat, b.constant('fc.w', random([3, 16], 0.3)), b.constant('fc.b', random([3]))], { transB: 1 }), 'y');
-    });
-    const result = differentiate(model, {
-      loss: meanSquare('y'),
-      training: true,
-      shapes: { batch: 5 },
-      parameters: (n) => !/mean|var/.test(n),
-    });
+    // Smooth functions: differences are exact to rounding, whatever the weights.
+    for (let i = 0; i < 3; i++) {
+      const result = differentiate(cnn('Softplus', 'AveragePool'), IN_TRAINING);
+      await checkDirection(result, { x: random([5, 2, 8, 8]) }, 3e-4);
+    }
+    const result = differentiate(cnn('Relu', 'MaxPool'), IN_TRAINING);
     expect(result.states.map((s) => [s.name, s.next])).toEqual([
       ['bn.mean', 'bn.mean_next'],
       ['bn.var', 'bn.var_next'],
     ]);
-    const feeds = { x: random([5, 2, 8, 8]) };
-    await checkDirection(result, feeds, 5e-3, 2e-4);
     expect(result.parameters.every((p) => p.gradient === `${p.name}_grad`)).toBe(true);
+    const feeds = { x: random([5, 2, 8, 8]) };
     const out = await runOrt(result.model, feedsOf(result, feeds));
     expect(out['bn.var_next']!.dims).toEqual([4]);
     const simple = { ...result, model: await simplified(result.model) };
     expect(simple.model.graph.nodes.length).toBeLessThanOrEqual(result.model.graph.nodes.length);
-    await checkDirection(simple, feeds, 5e-3, 2e-4);
+    for (const network of [result, simple]) {
+      // A difference across a kink of Relu or a change of a maximum is off (one weight set in ten by more than 0.1 %), so the median of five directions counts.
+      const errors: number[] = [];
+      for (let i = 0; i < 5; i++) errors.push(await directionError(network, feeds, 2e-4));
+      expect(errors.sort((a, b) => a - b)[2]).toBeLessThan(1e-3);
+    }
   });
 
   it('a transformer block, with tied embeddings', async () => {
