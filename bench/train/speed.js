@@ -1,6 +1,6 @@
 // Milliseconds per training step on two threads: forward, gradients and the optimizer's update, parameters and gradients in the optimizer's buffer.
 // The PyTorch column was measured by hand (release 2.15, 2 threads, a machine of this kind), that of TensorFlow.js likewise where it has the kernels.
-// `node bench/train/speed.js [NAME...] [--profile]` runs it alone; --profile prints where the time goes by operator.
+// `node bench/train/speed.js [speed-NAME...]` runs it alone.
 import { pathToFileURL } from 'node:url';
 import * as ort from 'onnxruntime-node';
 import { encodeModel, Rng, runPasses, simplify } from '../../dist/index.js';
@@ -17,7 +17,7 @@ const [CONVOLUTIONAL, DENSE] = [2, 1.3];
 
 const TENSORFLOW_JS = { mlp: 'wasm 32.4, cpu 202', lenet5: 'cpu 3027, wasm has no kernel' };
 
-export const WORKLOADS = [
+const WORKLOADS = [
   { name: 'mlp', preset: 'lenet300', batch: 100, rule: adam(), pytorch: 1.57, bar: DENSE },
   { name: 'lenet5', preset: 'lenet5', batch: 64, rule: adam(), pytorch: 4.41, bar: CONVOLUTIONAL },
   { name: 'resnet20', preset: 'resnet20', batch: 64, rule: sgd({ momentum: 0.9 }), pytorch: 110, bar: CONVOLUTIONAL },
@@ -46,7 +46,7 @@ export const WORKLOADS = [
 const TYPES = { float: Float32Array, int64: BigInt64Array };
 
 /** The training graph of a workload, as the trainer makes it. */
-export async function trainingGraph({ preset, options, batch, sequence, recompute }, engine) {
+async function trainingGraph({ preset, options, batch, sequence }, engine) {
   const model = createPreset(preset, options);
   const result = differentiate(model, {
     loss: (b, { logits }) => {
@@ -57,7 +57,6 @@ export async function trainingGraph({ preset, options, batch, sequence, recomput
     shapes: { batch, ...(sequence ? { sequence } : {}) },
     training: true,
     outputs: [],
-    ...(recompute ? { recompute } : {}),
   });
   const { model: simple } = await runPasses(result.model, [simplify({})], { engine });
   return { ...result, model: simple };
@@ -78,7 +77,7 @@ function randomFeed(rng, { name, type }) {
 }
 
 /** Opens the graph over the optimizer's buffer; `step` runs once and updates. */
-export async function openStep(training, rule, session = {}) {
+async function openStep(training, rule, session = {}) {
   const { model } = training;
   const rng = new Rng(5);
   const reached = training.parameters.filter((p) => p.gradient !== null);
@@ -121,7 +120,7 @@ export async function openStep(training, rule, session = {}) {
 }
 
 /** Median milliseconds of a step, after warming up, and the loss at the end. */
-export async function timeSteps(step, minimumMs = 4000, minimumRuns = 8) {
+async function timeSteps(step, minimumMs = 4000, minimumRuns = 8) {
   for (let i = 0; i < 3; i++) await step();
   const times = [];
   const end = performance.now() + minimumMs;
