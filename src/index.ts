@@ -2,6 +2,13 @@
 
 export type { Finding, LayerEvidence } from './analysis/causes/cause.js';
 export { CAUSES } from './analysis/causes/causes.js';
+export {
+  type ChannelGroup,
+  type ChannelGroupOptions,
+  type ChannelGroups,
+  channelGroups,
+  type FrozenChannels,
+} from './analysis/channel-groups.js';
 export { type CompareOptions, type Comparison, compareSessions, compareSources } from './analysis/compare.js';
 export { type CostOptions, type ModelCost, modelCost, type NodeCost } from './analysis/cost.js';
 export { DifferenceAccumulator, type OutputDifference } from './analysis/difference.js';
@@ -52,6 +59,8 @@ export { type PassEnvironment, type PassResult, runPasses } from './pass/manager
 export type { Fusion, LatencyPair, ModelFacts, PassRecord, PrecisionSearch, Quality, RunRecord, UnfusedNode } from './pass/record.js';
 export { toBf16 } from './passes/precision/bf16.js';
 export { toFp16 } from './passes/precision/fp16.js';
+export { pruneModel, pruneStructured } from './passes/prune/structured/index.js';
+export { type GroupListing, listGroups } from './passes/prune/structured/list.js';
 export { quantizeCodebook } from './passes/quantize/codebook.js';
 export { quantizeDynamic } from './passes/quantize/dynamic.js';
 export { spellOutLookups } from './passes/quantize/spell-out-lookups.js';
