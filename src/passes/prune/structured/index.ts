@@ -3,7 +3,9 @@
 import { modelCost } from '../../../analysis/cost.js';
 import { inferShapes } from '../../../analysis/shapes.js';
 import { nothingToDoError, usageError } from '../../../errors.js';
+import { DTYPES } from '../../../ir/dtype.js';
 import type { Model } from '../../../ir/model.js';
+import { walkGraphs } from '../../../ir/walk.js';
 import { definePass, type PassContext } from '../../../pass/define.js';
 import { refuseUnknown } from '../../../quant/model-checks.js';
 import { simplify } from '../../simplify/index.js';
@@ -33,7 +35,22 @@ export async function prepareForPruning(model: Model, ctx: PassContext): Promise
   refuseUnknown(model);
   const { definition } = simplify;
   await definition.run(model, definition.options.parse({ skip: KEPT_RULES, opset: 0 }), ctx);
+  unshareVectors(model);
   inferShapes(model);
+}
+
+/**
+ * Gives each node its own copy of a vector that several read: equal scales and biases are stored once, which would tie layers together that have
+ * nothing to do with each other. Shared matrices stay shared.
+ */
+function unshareVectors(model: Model): void {
+  for (const graph of walkGraphs(model.graph)) {
+    for (const value of graph.initializers) {
+      const tensor = value.initializer!;
+      if (tensor.rank !== 1 || tensor.size < 2 || DTYPES[tensor.dtype].kind !== 'float' || !value.isConstant) continue;
+      for (const use of value.uses.slice(1)) use.node.setInput(use.index, graph.addInitializer(value.name, tensor));
+    }
+  }
 }
 
 /** As the pass, with an importance of the caller's own: `score` answers one number a unit, higher for what must stay. Edits the model in place. */
