@@ -2,7 +2,7 @@
 // Run as `node bench/train/resume.js child OUT CHECKPOINT` it is one such training.
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -27,7 +27,7 @@ async function child(out, checkpoint) {
     rule: sgd({ momentum: 0.9, weightDecay: 1e-4 }),
     lr: 0.05,
     warmup: 5,
-    epochs: 6,
+    epochs: 3,
     batchSize: 24,
     accumulate: 2,
     optimizer: { clipNorm: 5, emaDecay: 0.9 },
@@ -35,6 +35,8 @@ async function child(out, checkpoint) {
     checkpoint: checkpointFile(checkpoint),
     checkpointEvery: 1,
     resume: true,
+    // One character a step: by these the moment of the end is chosen.
+    onStep: () => writeSync(1, '.'),
   });
   writeFileSync(out, encodeModel(last).bytes);
 }
@@ -47,30 +49,43 @@ export async function resumeBars() {
   delete env.PARE_BENCH_CHECKPOINTS;
   const argumentsFor = (name) => [PROGRAM, 'child', join(WORK, `${name}.onnx`), join(WORK, `${name}.safetensors`)];
   const whole = (name) => {
-    const start = performance.now();
-    const { status, stderr } = spawnSync(process.execPath, argumentsFor(name), { env, encoding: 'utf8' });
+    const { status, stdout, stderr } = spawnSync(process.execPath, argumentsFor(name), { env, encoding: 'utf8' });
     if (status !== 0) throw new Error(`training ${name} ended with ${status}: ${stderr}`);
-    return performance.now() - start;
+    return stdout.split('\n').reduce((steps, line) => steps + (/^\.*/.exec(line)?.[0].length ?? 0), 0);
   };
-  const ms = whole('undisturbed');
+  const steps = whole('undisturbed');
   const expected = hash(join(WORK, 'undisturbed.onnx'));
   const rng = new Rng(7);
   const failures = [];
   const moments = [];
   for (let trial = 0; trial < TRIALS; trial++) {
     const name = `killed-${trial}`;
-    const killed = spawn(process.execPath, argumentsFor(name), { env, stdio: 'ignore' });
-    const ended = new Promise((done) => killed.once('exit', (_, signal) => done(signal)));
-    const moment = ms * (0.2 + 0.75 * rng.uniform());
-    await Promise.race([sleep(moment), ended]);
-    killed.kill('SIGKILL');
-    if ((await ended) !== 'SIGKILL') failures.push(`${name}: it had ended before it was to be killed`);
-    whole(name);
-    moments.push((moment / ms).toFixed(2));
+    const last = 1 + rng.integer(steps - 2);
+    const later = 60 * rng.uniform();
+    const signal = await killAfter(spawn(process.execPath, argumentsFor(name), { env, stdio: ['ignore', 'pipe', 'ignore'] }), last, later);
+    if (signal !== 'SIGKILL') failures.push(`${name}: it had ended before it was to be killed`);
+    const rest = whole(name);
+    moments.push(`${steps - rest}`);
     if (hash(join(WORK, `${name}.onnx`)) !== expected) failures.push(`${name}: other weights`);
   }
-  figure('  resume', `killed at ${moments.join(', ')} of the time`);
+  figure('  resume', `killed after ${moments.join(', ')} of ${steps} steps`);
   check('resume', failures);
+}
+
+/** Kills a training this many milliseconds after it has taken so many steps; answers the signal that ended it. */
+async function killAfter(child, steps, ms) {
+  const ended = new Promise((done) => child.once('exit', (_, signal) => done(signal)));
+  const reached = new Promise((done) => {
+    let seen = 0;
+    child.stdout.on('data', (part) => {
+      // Epoch lines hold points too: they only make it sooner.
+      seen += String(part).split('.').length - 1;
+      if (seen >= steps) done(sleep(ms));
+    });
+  });
+  await Promise.race([reached, ended]);
+  child.kill('SIGKILL');
+  return ended;
 }
 
 const [, main, mode, out, checkpoint] = process.argv;
