@@ -4,7 +4,7 @@
 import type { Dataset } from '../data/dataset.js';
 import { byteLengthOf } from '../ir/dtype.js';
 import type { Value } from '../ir/graph.js';
-import type { Model } from '../ir/model.js';
+import { type Model, tensorTypeOf } from '../ir/model.js';
 import { isStatic } from '../ir/type.js';
 import type { Engine, SessionOptions } from '../runtime/engine.js';
 import { openSession } from '../runtime/session.js';
@@ -100,9 +100,17 @@ function matchLayers(a: Model, b: Model): Pair[] {
     const after = before && b.graph.ownValue(before.name);
     if (!before || !after?.producer) continue;
     if (before.type?.kind === 'tensor' && before.type.dtype !== 'float' && before.type.dtype !== 'float16') continue;
+    if (extentsDiffer(before, after)) continue;
     pairs.push({ before, after });
   }
   return pairs;
+}
+
+/** True for values that pruning made narrower: their elements cannot be set side by side. */
+function extentsDiffer(a: Value, b: Value): boolean {
+  const [x, y] = [tensorTypeOf(a)?.shape, tensorTypeOf(b)?.shape];
+  if (!x || !y) return false;
+  return x.length !== y.length || x.some((d, i) => typeof d === 'number' && typeof y[i] === 'number' && d !== y[i]);
 }
 
 function chunkByMemory(pairs: readonly Pair[], memory: number): Pair[][] {
