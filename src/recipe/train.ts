@@ -4,16 +4,14 @@ import { z } from 'zod';
 import { trainableParameters } from '../analysis/trainable.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Metric } from '../data/metric.js';
-import { defaultMetric, evaluateMetric } from '../data/metrics.js';
+import { defaultMetric } from '../data/metrics.js';
 import type { TrainingData } from '../data/training.js';
 import { usageError } from '../errors.js';
 import { type Model, tensorTypeOf } from '../ir/model.js';
-import { cloneModel } from '../ir/walk.js';
 import { definePass, type Pass, type PassContext } from '../pass/define.js';
 import { absorbConstants } from '../passes/simplify/cleanup.js';
 import { patternOf } from '../quant/selection.js';
-import type { Session, SessionOptions } from '../runtime/engine.js';
-import { openSession } from '../runtime/session.js';
+import type { SessionOptions } from '../runtime/engine.js';
 import type { CheckpointStore } from '../train/checkpoint.js';
 import { LOSSES, type LossName } from '../train/losses.js';
 import { lossObjective, type Objective } from '../train/objective.js';
@@ -21,9 +19,10 @@ import { withoutDecay } from '../train/optimizers/optimizer.js';
 import { OPTIMIZERS, type OptimizerName, type UpdateRule } from '../train/optimizers/rules.js';
 import { SCHEDULES, scheduleOf } from '../train/schedules.js';
 import { train } from '../train/trainer.js';
-import type { EpochResult, TrainResult, Validation } from '../train/trainer-options.js';
+import type { EpochResult, TrainResult } from '../train/trainer-options.js';
 import { formatQuality } from '../util/format.js';
 import { prepareTraining } from './prepare-training.js';
+import { Validator } from './validator.js';
 
 const count = (least: number) => z.number().int().min(least);
 const keysOf = <K extends string>(table: Readonly<Record<K, unknown>>) => Object.keys(table) as [K, ...K[]];
@@ -168,39 +167,6 @@ async function run(model: Model, options: TrainingOptions, sources: TrainingSour
   }
 }
 
-/** Figures of models on validation data, with the untrained model as reference where the metric needs one. */
-class Validator {
-  readonly metric: Metric;
-  readonly #model: Model;
-  readonly #data: Dataset;
-  readonly #ctx: PassContext;
-  readonly #options: SessionOptions;
-  #reference: Promise<Session> | undefined;
-
-  constructor(model: Model, data: Dataset, metric: Metric, ctx: PassContext, options: SessionOptions = {}) {
-    this.#model = cloneModel(model);
-    this.#data = data;
-    this.metric = metric;
-    this.#ctx = ctx;
-    this.#options = options;
-  }
-
-  async figure(model: Model): Promise<Validation> {
-    if (this.metric.needs === 'reference') this.#reference ??= openSession(this.#ctx.engine, this.#model, this.#options);
-    const session = await openSession(this.#ctx.engine, model, this.#options);
-    try {
-      const value = await evaluateMetric(session, this.#data, this.metric, { reference: await this.#reference });
-      return { metric: this.metric.name, value, higherIsBetter: this.metric.higherIsBetter };
-    } finally {
-      await session.release();
-    }
-  }
-
-  async close(): Promise<void> {
-    await (await this.#reference)?.release();
-  }
-}
-
 function frozenNames(model: Model, patterns: readonly string[], ctx: PassContext): Set<string> {
   const names = trainableParameters(model).map((v) => v.name);
   const frozen = new Set<string>();
@@ -218,7 +184,13 @@ function frozenNames(model: Model, patterns: readonly string[], ctx: PassContext
   return frozen;
 }
 
-function ruleOf({ optimizer, lr, weightDecay, momentum }: TrainingOptions): UpdateRule {
+/** The update rule by the options of a training. */
+export function ruleOf({
+  optimizer,
+  lr,
+  weightDecay,
+  momentum,
+}: Pick<TrainingOptions, 'optimizer' | 'lr' | 'weightDecay' | 'momentum'>): UpdateRule {
   const takesMomentum: readonly OptimizerName[] = ['sgd', 'momentum', 'nesterov'];
   if (momentum !== undefined && !takesMomentum.includes(optimizer))
     throw usageError(`momentum: expected one of the optimizers ${takesMomentum.join(', ')}, got ${optimizer}`);
@@ -255,7 +227,8 @@ export function classesOf(model: Model): number | undefined {
   return width !== undefined && width > 1 ? width : undefined;
 }
 
-function takeWeights(model: Model, trained: Model): void {
+/** Puts the weights of a trained copy into the model. */
+export function takeWeights(model: Model, trained: Model): void {
   for (const value of model.graph.initializers) {
     const tensor = trained.graph.value(value.name)?.initializer;
     if (tensor) value.initializer = tensor;
