@@ -3,7 +3,8 @@ import { nodeEngine } from '../node/engine.js';
 import { Rng } from '../util/rng.js';
 import { type RoundedMatrix, roundBySearch, roundToNearest } from './block-rounding.js';
 import { DenseMath } from './dense-math.js';
-import { correctWeights, factorHessian, type GptqOptions, roundWithHessian } from './gptq.js';
+import { type GptqOptions, roundWithHessian } from './gptq.js';
+import { correctWeights, factorHessian } from './hessian.js';
 
 const rng = new Rng(5);
 const normals = (n: number) => Float32Array.from({ length: n }, () => rng.normal());

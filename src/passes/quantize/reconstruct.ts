@@ -7,7 +7,8 @@ import { Tensor } from '../../ir/tensor.js';
 import type { RoundedMatrix } from '../../quant/block-rounding.js';
 import { batchSizeOf } from '../../quant/calibrate.js';
 import { DenseMath } from '../../quant/dense-math.js';
-import { correctWeights, factorHessian, type GptqOptions, roundWithHessian } from '../../quant/gptq.js';
+import { type GptqOptions, roundWithHessian } from '../../quant/gptq.js';
+import { correctWeights, factorHessian } from '../../quant/hessian.js';
 import {
   dataProbe,
   LayerStatistics,

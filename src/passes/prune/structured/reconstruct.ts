@@ -8,7 +8,7 @@ import type { Model } from '../../../ir/model.js';
 import { Tensor } from '../../../ir/tensor.js';
 import { batchSizeOf } from '../../../quant/calibrate.js';
 import { DenseMath } from '../../../quant/dense-math.js';
-import { correctWeights, factorHessian } from '../../../quant/gptq.js';
+import { correctWeights, factorHessian } from '../../../quant/hessian.js';
 import {
   dataProbe,
   LayerStatistics,
