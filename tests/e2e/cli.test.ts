@@ -124,6 +124,51 @@ describe('quantize', () => {
     expect(Buffer.compare(a!, b!)).toBe(0);
   });
 
+  test('--calibration-cache: a second run measures nothing, a damaged file is said, the bytes stay', () => {
+    const cache = join(folder, 'calibration.json');
+    const run = (name: string, ...more: string[]) => {
+      const r = pareJson('quantize', DIGITS, '-o', join(folder, name), '--data', calibration, '--no-verify', ...more);
+      const notes = r.passes.find((p: { name: string }) => p.name === 'quantize-static').notes;
+      return {
+        cache: notes.cache,
+        warnings: r.warnings.map((w: { message: string }) => w.message),
+        bytes: readFileSync(join(folder, name)),
+      };
+    };
+    const plain = run('uncached.onnx');
+    expect(plain.cache).toBeUndefined();
+    const first = run('cached-1.onnx', '--calibration-cache', cache);
+    expect(first.cache).toMatchObject({ found: 0 });
+    const second = run('cached-2.onnx', '--calibration-cache', cache);
+    expect(second.cache.asked).toBeGreaterThan(0);
+    expect(second.cache.found).toBe(second.cache.asked);
+    writeFileSync(cache, '{ "kind": ');
+    const third = run('cached-3.onnx', '--calibration-cache', cache);
+    expect(third.warnings.join()).toContain('is damaged');
+    for (const { bytes } of [first, second, third]) expect(Buffer.compare(bytes, plain.bytes)).toBe(0);
+  });
+
+  test('--calibration-shards: parts measured apart give the ranges of all data together', () => {
+    const parts = [writeDigits('part-1.npz', 0, 2), writeDigits('part-2.npz', 2, 5)];
+    const plain = ['--no-equalize', '--no-bias-correction', '--no-verify'];
+    const rangesOf = (...args: string[]) => {
+      const r = pareJson('quantize', DIGITS, '-o', join(folder, 'sharded.onnx'), ...plain, ...args);
+      return r.passes.find((p: { name: string }) => p.name === 'quantize-static').notes.ranges;
+    };
+    const shards = parts.map((part, i) => {
+      const file = join(folder, `shard-${i}.json`);
+      rangesOf('--data', part, '--calibration-cache', file);
+      return file;
+    });
+    const merged = rangesOf('--data', parts[0]!, '--calibration-shards', shards.join(','));
+    expect(merged).toEqual(rangesOf('--data', calibration));
+    expect(merged).not.toEqual(rangesOf('--data', parts[0]!));
+    // Shards of other models do not merge.
+    const other = pare('quantize', DIGITS, '--data', parts[0]!, '--calibration-shards', shards.join(','), '--observer', 'minmax', ...plain);
+    expect(other.status).toBe(1);
+    expect(other.stderr).toContain('expected statistics of this model');
+  });
+
   test.each(['dynamic', 'weights', 'fp16', 'bf16'])('%s', (mode) => {
     const r = pareJson('quantize', DIGITS, '-o', join(folder, `${mode}.onnx`), '--mode', mode, '--validation', held, '--metric', 'top1');
     expect(r.output.bytes).toBeLessThan(r.input.bytes * 0.55);
