@@ -104,13 +104,28 @@ export function trainPass(sources: TrainingSources): Pass<typeof trainingOptions
     summary: 'new weights by gradient descent on data',
     options: trainingOptions,
     needs: { data: 'required', engine: true },
-    run: (model, options, ctx) => run(model, options, sources, ctx),
+    run: (model, options, ctx) => runTraining(model, options, sources, ctx),
   });
 }
 
-async function run(model: Model, options: TrainingOptions, sources: TrainingSources, ctx: PassContext): Promise<boolean> {
+/** Something to learn from beside labels. */
+export interface Guide {
+  /** What is minimised, with the loss on the labels where there are any. */
+  objective(labels: Objective | undefined): Objective;
+  /** Model that metrics without labels compare with (default: the untrained one). */
+  readonly reference?: Model | undefined;
+}
+
+/** Trains the model in place, as the pass does; with a guide also without labels. */
+export async function runTraining(
+  model: Model,
+  options: TrainingOptions,
+  sources: TrainingSources,
+  ctx: PassContext,
+  guide?: Guide,
+): Promise<boolean> {
   const { data, validation, seed } = sources;
-  if (!data.hasLabels)
+  if (!data.hasLabels && !guide)
     throw usageError(`training: expected labelled data, got "${data.name}" without labels`, {
       hint: 'label the data (labels array, class folders, --label COLUMN), or learn from another model: pare distill --teacher',
     });
@@ -120,9 +135,11 @@ async function run(model: Model, options: TrainingOptions, sources: TrainingSour
   const rule = ruleOf(options);
   const stepsPerEpoch = Math.ceil(data.steps(options.batchSize) / options.accumulate);
   const total = Math.min(options.maxSteps ?? Infinity, stepsPerEpoch * options.epochs);
-  const objective = objectiveOf(model, options, validation);
+  const labels = data.hasLabels ? objectiveOf(model, options, validation) : undefined;
+  const objective = guide ? guide.objective(labels) : labels!;
   const validator =
-    validation && new Validator(model, validation, sources.metric ?? defaultMetric(model, validation), ctx, sources.session);
+    validation &&
+    new Validator(guide?.reference ?? model, validation, sources.metric ?? defaultMetric(model, validation), ctx, sources.session);
   try {
     const result = await train({
       engine: ctx.engine,
@@ -152,7 +169,13 @@ async function run(model: Model, options: TrainingOptions, sources: TrainingSour
       checkpoint: sources.checkpoint,
       checkpointEvery: options.checkpointEvery,
       resume: sources.resume,
-      identity: [sources.identity ?? '', options.augment ?? '', options.labelSmoothing ?? 0, ...options.classWeights].join(' '),
+      identity: [
+        sources.identity ?? '',
+        options.augment ?? '',
+        options.labelSmoothing ?? 0,
+        ...options.classWeights,
+        ...(guide ? [objective.name] : []),
+      ].join(' '),
       session: { threads: ctx.threads, ...sources.session },
       signal: ctx.signal,
       onProgress: (p) => ctx.progress(p),
