@@ -25,6 +25,8 @@ export interface StepState {
   readonly lr: number;
   /** Weights by name. */
   readonly parameters: ReadonlyMap<string, Float32Array>;
+  /** Gradients that the step followed, under the masks, before clipping. Not to be changed. */
+  readonly gradients: ReadonlyMap<string, Float32Array>;
   readonly masks: ReadonlyMap<string, Uint8Array>;
 }
 

@@ -239,7 +239,7 @@ class Run {
     this.#stepsHere++;
     const { afterStep, onStep, onProgress } = this.#o;
     if (afterStep) {
-      afterStep({ ...point, parameters: this.#optimizer.parameters, masks: this.#masks });
+      afterStep({ ...point, parameters: this.#optimizer.parameters, gradients: this.#optimizer.gradients, masks: this.#masks });
       this.#applyMasks(this.#optimizer.parameters);
     }
     onStep?.(point);

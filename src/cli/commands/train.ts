@@ -1,23 +1,21 @@
 // `pare train`: new weights for a model by gradient descent on labelled data, proved on data that is not trained on.
-import { type Command, Option } from 'commander';
-import { parseAugmentations } from '../../data/augment.js';
-import { type TrainingData, trainingData } from '../../data/training.js';
+import type { Command } from 'commander';
+import type { TrainingData } from '../../data/training.js';
 import { PareError, usageError } from '../../errors.js';
 import { checkpointFile } from '../../node/checkpoints.js';
 import { systemError } from '../../node/system-error.js';
-import { classesOf, describeEpoch, trainingOptions, trainPass } from '../../recipe/train.js';
+import { describeEpoch, trainingOptions, trainPass } from '../../recipe/train.js';
 import { type PlanContext, type RunFlags, runWritingCommand } from '../run-passes.js';
 import { outputPath } from '../session.js';
-import { addCommonFlags, addDataFlags, addWriteFlags, positiveInteger } from '../shared-options.js';
+import { addCommonFlags, addDataFlags, addWriteFlags } from '../shared-options.js';
+import { openTrainingData, type TrainingDataFlags, workersOption } from '../training-data.js';
 import { addZodFlags, pickOptions } from '../zod-flags.js';
 
-type TrainFlags = RunFlags & {
-  readonly checkpoint?: string;
-  readonly resume?: boolean;
-  readonly workers?: number;
-  readonly augment?: string;
-  readonly buckets?: number;
-};
+type TrainFlags = RunFlags &
+  TrainingDataFlags & {
+    readonly checkpoint?: string;
+    readonly resume?: boolean;
+  };
 
 export function addTrainCommand(program: Command): void {
   const command = program
@@ -28,9 +26,7 @@ export function addTrainCommand(program: Command): void {
   command
     .option('--checkpoint <file>', 'file with the state of the training (default: OUTPUT.checkpoint, removed at the end)')
     .option('--resume', 'go on from the checkpoint, where there is one: the same result as without the interruption')
-    .addOption(
-      new Option('--workers <n>', 'threads that read and augment the data (default: none but the main one)').argParser(positiveInteger),
-    )
+    .addOption(workersOption())
     .addHelpText(
       'after',
       `
@@ -82,33 +78,6 @@ Examples:
       await opened?.close();
     }
   });
-}
-
-/** On threads of their own with `--workers`, else read ahead in this one; the batches are the same. */
-async function openTrainingData(
-  model: string,
-  flags: TrainFlags,
-  { data, model: opening }: PlanContext,
-): Promise<{ data: TrainingData; close(): Promise<void> }> {
-  const { augment, buckets, workers } = flags;
-  const classes = data!.classes?.length ?? classesOf(opening);
-  if (workers === undefined) {
-    const parsed = augment === undefined ? undefined : parseAugmentations(augment);
-    return { data: trainingData(data!, { augment: parsed, buckets, classes }), close: async () => {} };
-  }
-  const { prefetchTrainingData } = await import('../../node/prefetch.js');
-  const { seed, limit, preprocess, labels, tokenizer, text, label, shape } = flags;
-  const given = Object.entries({ seed, limit, preprocess, labels, tokenizer, text, label, shapes: shape }).filter(
-    ([, v]) => v !== undefined,
-  );
-  const opened = await prefetchTrainingData({
-    spec: flags.data!,
-    model,
-    data: Object.fromEntries(given),
-    training: { augment, buckets, classes },
-    workers,
-  });
-  return { data: opened, close: () => opened.close() };
 }
 
 async function removeFile(path: string): Promise<void> {
