@@ -15,8 +15,10 @@ import {
   requireDtype,
   requireVector,
 } from './compute-helpers.js';
+import { decomposeAttention } from './decompose-attention.js';
 import { requireRank, tensorResult, unifyDims } from './infer-helpers.js';
 import type { Axes, CostContext, InferContext, Inferred, OpRecord, Work } from './op.js';
+import { decomposeOnnxRotary } from './rotary.js';
 
 /** Softmax: maximum, difference, exponential, sum, quotient; plus scaling and bias. */
 const SCORE_OPS = 7;
@@ -197,7 +199,7 @@ export const ATTENTION_OPS: readonly OpRecord[] = [
     domain: '',
     since: 23,
     infer: attentionResult,
-    grad: 'none',
+    grad: { decompose: decomposeAttention },
     axes: attentionAxes,
     quant: 'none',
     cost: attentionCost,
@@ -207,7 +209,7 @@ export const ATTENTION_OPS: readonly OpRecord[] = [
     domain: '',
     since: 23,
     infer: rotaryResult,
-    grad: 'none',
+    grad: { decompose: decomposeOnnxRotary },
     axes: rotaryAxes,
     quant: FUNCTION_OF_FIRST,
     cost: opsPerOutput(3),

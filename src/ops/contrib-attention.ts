@@ -18,8 +18,10 @@ import {
   requireDtype,
   requireVector,
 } from './compute-helpers.js';
+import { decomposeGroupQuery, decomposeMergedAttention, decomposeMultiHead, decomposeRelativeBias } from './decompose-attention.js';
 import { requireRank, scalarOf, tensorResult, unifyDims } from './infer-helpers.js';
 import type { Axes, CostContext, InferContext, Inferred, OpRecord, Work } from './op.js';
+import { decomposeContribRotary } from './rotary.js';
 
 const base = { domain: 'com.microsoft', since: 1, grad: 'none', quant: 'none' } as const;
 
@@ -304,16 +306,39 @@ export const CONTRIB_ATTENTION_OPS: readonly OpRecord[] = [
   {
     ...base,
     opType: 'Attention',
+    grad: { decompose: decomposeMergedAttention },
     infer: attentionResult,
     axes: mergedAxes(4),
     quant: { kind: 'compute', data: [0], weight: 1, bias: 2, channelAxis: () => 1 },
     cost: mergedCost(4),
   },
   { ...base, opType: 'QAttention', infer: qattentionResult, axes: mergedAxes(8), cost: mergedCost(8) },
-  { ...base, opType: 'MultiHeadAttention', infer: multiHeadResult(multiHead), axes: multiHeadAxes, cost: multiHeadCost(multiHead) },
+  {
+    ...base,
+    opType: 'MultiHeadAttention',
+    grad: { decompose: decomposeMultiHead },
+    infer: multiHeadResult(multiHead),
+    axes: multiHeadAxes,
+    cost: multiHeadCost(multiHead),
+  },
   { ...base, opType: 'DecoderMaskedMultiHeadAttention', infer: multiHeadResult(decoder), axes: blockedAxes, cost: multiHeadCost(decoder) },
-  { ...base, opType: 'GroupQueryAttention', infer: groupQueryResult, axes: blockedAxes, cost: groupQueryCost },
-  { ...base, opType: 'RotaryEmbedding', infer: rotaryResult, axes: rotaryAxes, quant: FUNCTION_OF_FIRST, cost: opsPerOutput(3) },
+  {
+    ...base,
+    opType: 'GroupQueryAttention',
+    grad: { decompose: decomposeGroupQuery },
+    infer: groupQueryResult,
+    axes: blockedAxes,
+    cost: groupQueryCost,
+  },
+  {
+    ...base,
+    opType: 'RotaryEmbedding',
+    grad: { decompose: decomposeContribRotary },
+    infer: rotaryResult,
+    axes: rotaryAxes,
+    quant: FUNCTION_OF_FIRST,
+    cost: opsPerOutput(3),
+  },
   {
     ...base,
     opType: 'LongformerAttention',
@@ -331,6 +356,7 @@ export const CONTRIB_ATTENTION_OPS: readonly OpRecord[] = [
   {
     ...base,
     opType: 'RelativePositionBias',
+    grad: { decompose: decomposeRelativeBias },
     infer: relativeBiasResult,
     axes: (node) => nodeAxes(node, { 0: '.h' }, ['.h..']),
     cost: 'none',

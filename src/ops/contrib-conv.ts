@@ -4,6 +4,7 @@ import type { Node } from '../ir/graph.js';
 import type { Shape } from '../ir/type.js';
 import { BYTES, commonDtype, elements, nodeAxes, PASSTHROUGH_FIRST, requireDtype } from './compute-helpers.js';
 import { CONV_QUANT, convCost, convShape, convTerms, qlinearConvAxes, qlinearConvResult } from './conv.js';
+import { decomposeFusedConv } from './decompose-fused.js';
 import { requireRank, tensorResult, unifyDims } from './infer-helpers.js';
 import type { Axes, CostContext, InferContext, Inferred, OpRecord, Work } from './op.js';
 import { poolCost, poolShape } from './pool.js';
@@ -41,7 +42,7 @@ const fused = (nhwc: boolean) =>
   ({ ...base, infer: fusedConvResult(nhwc), axes: fusedConvAxes(nhwc), quant: CONV_QUANT, cost: fusedConvCost }) as const;
 
 export const CONTRIB_CONV_OPS: readonly OpRecord[] = [
-  { ...fused(false), opType: 'FusedConv' },
+  { ...fused(false), opType: 'FusedConv', grad: { decompose: decomposeFusedConv } },
   { ...fused(true), opType: 'NhwcFusedConv' },
   { ...fused(true), opType: 'NhwcConv' },
   { ...base, opType: 'QLinearConv', infer: qlinearConvResult, axes: qlinearConvAxes, quant: 'none', cost: convCost(3, 8) },

@@ -6,6 +6,7 @@ import type { DType } from '../ir/dtype.js';
 import type { Node } from '../ir/graph.js';
 import { type Dim, formatShape, type Shape } from '../ir/type.js';
 import { BYTES, commonDtype, elements, FLOATS, nodeAxes, requireDtype, requireScalarOrVector, requireVector } from './compute-helpers.js';
+import { decomposeFusedGemm } from './decompose-fused.js';
 import { integersOf, requireRank, tensorResult, unifyDims } from './infer-helpers.js';
 import {
   GEMM_QUANT,
@@ -221,6 +222,7 @@ export const CONTRIB_MATMUL_OPS: readonly OpRecord[] = [
   {
     ...base,
     opType: 'FusedGemm',
+    grad: { decompose: decomposeFusedGemm },
     infer: (ctx) => [tensorResult(commonDtype(ctx, [0, 1, 2], PRODUCT_TYPES), gemmShape(ctx, 0, 1, 2))],
     axes: gemmAxes,
     quant: GEMM_QUANT,

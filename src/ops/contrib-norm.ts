@@ -19,6 +19,7 @@ import {
   requireVector,
   unary,
 } from './compute-helpers.js';
+import { decomposeEmbedding } from './decompose-fused.js';
 import { requireRank, requireRankAtLeast, tensorResult, unifyDims } from './infer-helpers.js';
 import { skipNormGrad } from './norm-grad.js';
 import type { Axes, InferContext, Inferred, OpRecord, QuantFacts } from './op.js';
@@ -159,7 +160,15 @@ export const CONTRIB_NORM_OPS: readonly OpRecord[] = [
     quant: TWO_INPUTS,
     cost: opsPerOutput(5),
   },
-  { ...base, opType: 'EmbedLayerNormalization', infer: embedResult, axes: embedAxes, quant: 'none', cost: opsPerOutput(9) },
+  {
+    ...base,
+    opType: 'EmbedLayerNormalization',
+    grad: { decompose: decomposeEmbedding },
+    infer: embedResult,
+    axes: embedAxes,
+    quant: 'none',
+    cost: opsPerOutput(9),
+  },
   { ...base, opType: 'QEmbedLayerNormalization', infer: embedResult, axes: embedAxes, quant: 'none', cost: opsPerOutput(12) },
   { ...base, opType: 'GroupNorm', infer: groupNormResult, axes: groupNormAxes, quant: FUNCTION_OF_FIRST, cost: opsPerOutput(8) },
   { ...base, opType: 'SkipGroupNorm', infer: groupNormResult, axes: groupNormAxes, quant: 'none', cost: opsPerOutput(10) },

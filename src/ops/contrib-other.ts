@@ -8,7 +8,9 @@ import { ATTENTION_OPS } from './attention.js';
 import { sameAxesBut } from './axes-text.js';
 import { commonDtype, elements, FUNCTION_OF_FIRST, nodeAxes, PASSTHROUGH_FIRST, requireDtype } from './compute-helpers.js';
 import { CONV_OPS } from './conv.js';
+import { decomposeDistances, decomposeExpandDims, decomposeToStandard } from './decompose-fused.js';
 import { integersOf, requireRank, requireRankAtLeast, scalarOf, tensorResult, unifyDims } from './infer-helpers.js';
+import { inverseGrad } from './matmul-grad.js';
 import type { Axes, InferContext, Inferred, OpRecord } from './op.js';
 
 const base = { domain: 'com.microsoft', since: 1, grad: 'none', quant: 'none' } as const;
@@ -114,23 +116,42 @@ export const CONTRIB_OTHER_OPS: readonly OpRecord[] = [
   {
     ...base,
     opType: 'Inverse',
+    grad: inverseGrad,
     infer: inverseResult,
     axes: matrixAxes,
     cost: ({ inputs: [x] }) => ({ macs: x ? elements(x) * x.at(-1)! : 0, ops: 0 }),
   },
-  { ...base, opType: 'Trilu', infer: triluResult, axes: matrixAxes, quant: PASSTHROUGH_FIRST, cost: 'none' },
+  {
+    ...base,
+    opType: 'Trilu',
+    grad: { decompose: decomposeToStandard },
+    infer: triluResult,
+    axes: matrixAxes,
+    quant: PASSTHROUGH_FIRST,
+    cost: 'none',
+  },
   {
     ...base,
     opType: 'CDist',
+    grad: { decompose: decomposeDistances },
     infer: cdistResult,
     // Square roots and products of rows stand between: the extent of the rows stays.
     axes: (node) => nodeAxes(node, { 0: 'm.', 1: 'k.' }, ['mk']),
     cost: ({ inputs: [a], outputs: [y] }) => ({ macs: elements(y) * (a?.[1] ?? 0), ops: elements(y) }),
   },
-  { ...base, opType: 'ExpandDims', infer: expandDimsResult, axes: 'opaque', quant: PASSTHROUGH_FIRST, cost: 'none' },
+  {
+    ...base,
+    opType: 'ExpandDims',
+    grad: { decompose: decomposeExpandDims },
+    infer: expandDimsResult,
+    axes: 'opaque',
+    quant: PASSTHROUGH_FIRST,
+    cost: 'none',
+  },
   {
     ...base,
     opType: 'Pad',
+    grad: { decompose: decomposeToStandard },
     infer: padResult,
     axes: (node, inputs) =>
       sameAxesBut(

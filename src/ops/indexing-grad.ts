@@ -29,7 +29,8 @@ function addRows(ctx: GradContext, indices: Value, updates: Value, extent: numbe
   const { b, opset } = ctx;
   const [pre, k, post] = dimsOf(updates) as readonly [number, number, number];
   if (extent <= ONE_HOT_ROWS || opset < ADDING_SCATTER) {
-    const rows = b.op('OneHot', [indices, b.ints('depth', [extent]), pair(b, updates)], { axis: 0 });
+    // Not every integer type has a kernel of OneHot.
+    const rows = b.op('OneHot', [b.cast(indices, 'int64'), b.ints('depth', [extent]), pair(b, updates)], { axis: 0 });
     return b.op('MatMul', [rows, updates]);
   }
   const at = b.expand(b.reshape(indices, [1, k, 1]), [pre, k, post]);

@@ -96,6 +96,12 @@ export const gemmGrad: GradFn = (ctx) => {
   return grads;
 };
 
+/** For Y = X⁻¹: dX = -Yᵀ dY Yᵀ. */
+export const inverseGrad: GradFn = ({ b, node, outputGrad }) => {
+  const y = node.output(0);
+  return [b.neg(multiply(b, multiply(b, y, outputGrad(), { transA: true }), y, { transB: true }))];
+};
+
 /**
  * Einsum by Einsum: the gradient of an operand contracts the result's gradient with the other operands. Axes of the operand that occur
  * nowhere else were summed over: there the gradient is the same along the axis.

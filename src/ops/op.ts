@@ -86,6 +86,15 @@ export interface GradContext {
  */
 export type GradFn = (ctx: GradContext) => readonly (Value | null)[];
 
+/** What `decompose` may ask: as `GradContext`, without gradients. New nodes stand before the node. */
+export type DecomposeContext = Pick<GradContext, 'b' | 'node' | 'opset' | 'input' | 'has' | 'constant' | 'numbers' | 'unsupported'>;
+
+/** Writes a fused operator as plain ones: one value for each output, null for those it does not make. */
+export type DecomposeFn = (ctx: DecomposeContext) => readonly (Value | null)[];
+
+/** A gradient of its own, or that of the plain operators it stands for: these take its place in the forward graph, so nothing is computed twice. */
+export type Gradient = GradFn | { readonly decompose: DecomposeFn } | 'none';
+
 /**
  * How the axes of inputs and outputs relate, in the manner of einsum and einops: operands separated by commas, inputs `->` outputs, one term an axis.
  * A letter names an axis; the same letter everywhere is the same axis: slicing it everywhere alike commutes with the operator.
@@ -148,7 +157,7 @@ export interface OpRecord {
   readonly since: number;
   /** Output types from input types and attributes; throws through the context where they do not fit. */
   infer(ctx: InferContext): Inferred[];
-  readonly grad: GradFn | 'none';
+  readonly grad: Gradient;
   /** Text, a function of the node and the ranks of its inputs (null where unknown), or 'opaque'. */
   readonly axes: Axes | ((node: Node, inputs: readonly (Shape | null)[]) => Axes) | 'opaque';
   readonly quant: QuantFacts | ((node: Node) => QuantFacts);

@@ -16,6 +16,8 @@ import { dimsOf, GradBuilder } from '../ops/grad-builder.js';
 import { noFlow } from '../ops/grad-helpers.js';
 import type { GradContext } from '../ops/op.js';
 import { opRecord } from '../ops/registry.js';
+import { decomposeNodes } from './decompose.js';
+import { markNeeded, NoGradient, nodeContext } from './gradient-context.js';
 import { enterTraining, type TrainingState } from './training-mode.js';
 
 /** Oldest default opset whose operators the gradients are written in (ReduceSum takes its axes as an input). */
@@ -126,11 +128,12 @@ function transform(
   const inputs = (options.inputs ?? []).map((name) => findInput(graph, name));
   const inference = new GraphInference(model, false);
   inference.run(graph);
+  const undone = decomposeNodes(model, inference, [...parameters, ...inputs], (node) => inferNew(inference, node));
   const b = new GradBuilder(graph, (node) => inferNew(inference, node));
   const outputs = [...graph.outputs];
   const training = options.training ? enterTraining(model, b, options.batchNorm) : { states: [], seed: undefined };
   const start = begin(b, Object.fromEntries(graph.outputs.slice(0, outputs.length).map((v) => [v.name, v])));
-  const gradients = new ReverseWalk(model, b, inference, [...parameters, ...inputs], start.seeds).run();
+  const gradients = new ReverseWalk(model, b, inference, [...parameters, ...inputs], start.seeds, undone).run();
   keepOutputs(graph, options.outputs, new Set([...start.outputs, ...training.states.map((s) => s.next)]));
   const add = (value: Value): string | null => {
     const gradient = gradients.get(value);
@@ -212,9 +215,6 @@ interface MissingGradient {
   readonly reason: string | undefined;
 }
 
-/** Marks a form of an operator without a gradient; caught by the walk. */
-class NoGradient extends Error {}
-
 class ReverseWalk {
   readonly #model: Model;
   readonly #b: GradBuilder;
@@ -225,8 +225,17 @@ class ReverseWalk {
   readonly #needed = new Set<Value>();
   readonly #parts = new Map<Value, Value[]>();
   readonly #missing: MissingGradient[] = [];
+  readonly #undone: ReadonlyMap<Node, string>;
 
-  constructor(model: Model, b: GradBuilder, inference: GraphInference, sources: readonly Value[], seeds: ReadonlyMap<Value, Value>) {
+  constructor(
+    model: Model,
+    b: GradBuilder,
+    inference: GraphInference,
+    sources: readonly Value[],
+    seeds: ReadonlyMap<Value, Value>,
+    undone: ReadonlyMap<Node, string>,
+  ) {
+    this.#undone = undone;
     this.#model = model;
     this.#b = b;
     this.#inference = inference;
@@ -236,7 +245,7 @@ class ReverseWalk {
 
   run(): Map<Value, Value> {
     const nodes = this.#model.graph.nodes;
-    this.#markNeeded(nodes);
+    markNeeded(this.#needed, this.#sources, nodes);
     const onPath = this.#pathToLoss(nodes);
     for (const [value, gradient] of this.#seeds) if (this.#needed.has(value)) this.#contribute(value, gradient);
     for (const node of nodes.toReversed()) if (onPath.has(node)) this.#visit(node);
@@ -250,18 +259,6 @@ class ReverseWalk {
     return gradients;
   }
 
-  #markNeeded(nodes: readonly Node[]): void {
-    for (const source of this.#sources) this.#needed.add(source);
-    for (const node of nodes) {
-      if (!node.inputs.some((v) => v && this.#needed.has(v)) && !capturesAny(node, this.#needed)) continue;
-      for (const output of node.outputs) {
-        const dtype = tensorTypeOf(output)?.dtype;
-        // What is no float (indices, masks, shapes) carries no gradient, but for quantized values. Of unknown types the operator has to say.
-        if (output && (dtype === undefined || isFloat(dtype) || node.opType === 'QuantizeLinear')) this.#needed.add(output);
-      }
-    }
-  }
-
   /** Nodes between the sources and the loss; those without a gradient are noted, all at once. */
   #pathToLoss(nodes: readonly Node[]): Set<Node> {
     const reached = new Set<Value>(this.#seeds.keys());
@@ -270,7 +267,7 @@ class ReverseWalk {
       if (!node.outputs.some((v) => v && reached.has(v) && this.#needed.has(v))) continue;
       const grad = this.#gradOf(node);
       if (grad === noFlow) continue;
-      if (grad === undefined) this.#missing.push({ node, reason: undefined });
+      if (grad === undefined) this.#missing.push({ node, reason: this.#undone.get(node) });
       else path.add(node);
       for (const input of node.inputs) if (input && this.#needed.has(input)) reached.add(input);
     }
@@ -280,7 +277,7 @@ class ReverseWalk {
   #gradOf(node: Node) {
     if (this.#model.functions.length > 0 && this.#model.functionOf(node)) return undefined;
     const grad = opRecord(node.domain, node.opType)?.grad;
-    return grad === 'none' ? undefined : grad;
+    return typeof grad === 'function' ? grad : undefined;
   }
 
   #visit(node: Node): void {
@@ -330,46 +327,17 @@ class ReverseWalk {
   }
 
   #context(node: Node, outputGrads: readonly (Value | null)[], wants: readonly boolean[]): GradContext {
-    const inference = this.#inference;
-    // What is trained is no constant.
-    const trained = new Set(this.#sources);
-    const input = (index: number): Value => {
-      const value = node.input(index);
-      if (!value) throw bugError(`gradient of ${node.op}: no input ${index}`, { place: { node: node.label } });
-      return value;
-    };
     return {
-      b: this.#b,
-      node,
-      opset: inference.opset(node.domain),
+      ...nodeContext(node, this.#b, this.#inference, new Set(this.#sources)),
       outputGrads,
       wants,
-      input,
-      has: (index) => node.input(index) !== null,
       outputGrad(index = 0) {
         const gradient = outputGrads[index];
         if (!gradient) throw bugError(`gradient of ${node.op}: none for output ${index}`, { place: { node: node.label } });
         return gradient;
       },
-      constant(index) {
-        const value = node.input(index);
-        return value && !trained.has(value) ? inference.constant(value) : undefined;
-      },
-      numbers(index) {
-        const value = node.input(index);
-        const items = value && !trained.has(value) ? inference.content(value)?.items : undefined;
-        return items?.every((x): x is number => typeof x === 'number') ? items : undefined;
-      },
-      unsupported(reason) {
-        throw new NoGradient(reason);
-      },
     };
   }
-}
-
-/** True where a body inside the node reads one of the values. */
-function capturesAny(node: Node, values: ReadonlySet<Value>): boolean {
-  return node.subgraphs().some((sub) => sub.nodes.some((n) => n.inputs.some((v) => v && values.has(v)) || capturesAny(n, values)));
 }
 
 function missingError(missing: readonly MissingGradient[]): PareError {

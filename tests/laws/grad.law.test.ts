@@ -30,6 +30,8 @@ const UNSUPPORTED: Readonly<Record<string, RegExp>> = {
   'LSTM (bidirectional with states and peepholes)': /peepholes/,
   'GroupNormalization @18 (scale per group)': /upgrade the model to opset 21/,
   'GridSample (volumes)': /volumes/,
+  'com.microsoft.GroupQueryAttention (past, rotary)': /with a past/,
+  'com.microsoft.GroupQueryAttention (total not known)': /with a past/,
 };
 
 /** Samples whose inputs stand on a kink or a jump, outside the domain of the function, or need more precision than float has. */

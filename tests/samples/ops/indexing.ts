@@ -7,6 +7,7 @@ export const SAMPLES: readonly OpSample[] = [
   { op: 'Gather', label: 'scalar index', inputs: [rand([2, 5, 3]), scalar(-1)], attributes: { axis: 1 } },
   { op: 'Gather', label: 'int64 contents', inputs: [given('int64', [3], [7, 8, 9]), given('int64', [2], [2, 0])] },
   { op: 'Gather', label: 'int32 indices', opset: 1, inputs: [rand([2, 3]), given('int32', [1], [2])], attributes: { axis: 1 } },
+  { op: 'Gather', label: 'int32 indices, negative', inputs: [rand([4, 3]), given('int32', [3], [2, -1, 2])] },
   { op: 'Gather', label: 'constant table', inputs: [{ ...rand([6, 4]), constant: true }, given('int64', [1, 3], [0, 5, 2])] },
   { op: 'Gather', label: 'no indices', inputs: [rand([3, 2]), given('int64', [0], [])] },
   { op: 'GatherElements', inputs: [rand([2, 3]), given('int64', [2, 2], [0, 2, -1, 1])], attributes: { axis: 1 } },
