@@ -1,7 +1,7 @@
 // Gradients through rounding: straight through within the range, nothing outside (Bengio et al. 2013), and the gradient of the scale that follows
 // from it (LSQ, Esser et al. 2019): d(scale) = sum dy (q - x/scale) inside the range, sum dy q outside. The value between the two operators is an integer;
 // its gradient is carried as that of its dequantized value, so a quantizer and its dequantizers must share the scale.
-// Zero points are integers and have none.
+// A zero point is an integer; its gradient is that of the real number it was rounded from: -scale times the sum of dy outside the range (LSQ+, Bhalgat et al. 2020).
 
 import { integerRange, isInteger } from '../ir/dtype.js';
 import type { Value } from '../ir/graph.js';
@@ -46,16 +46,20 @@ function blockSums(ctx: GradContext, products: Value, own: readonly number[]): V
   return b.reduceSum(b.reshape(whole, split), [axis + 1], false);
 }
 
-/** Sum of `products` (shaped like x) over all that one scale serves, divided by the scale. */
-function scaleGrad(ctx: GradContext, products: Value): Value {
+/** Sum of `products` (shaped like x) over all that one scale serves. */
+function sumByScale(ctx: GradContext, products: Value): Value {
   const { b } = ctx;
-  const scale = ctx.input(1);
-  const own = dimsOf(scale);
-  if (ctx.node.int('block_size', 0) > 0) return b.div(blockSums(ctx, products, own), scale);
+  const own = dimsOf(ctx.input(1));
+  if (ctx.node.int('block_size', 0) > 0) return blockSums(ctx, products, own);
   const single = own.length === 0 || own[0] === 1;
   const target = single ? [] : alongAxis(dimsOf(products), axisOf(ctx));
-  return b.div(b.reshape(unbroadcast(b, products, target), own), scale);
+  return b.reshape(unbroadcast(b, products, target), own);
 }
+
+const scaleGrad = (ctx: GradContext, products: Value): Value => ctx.b.div(sumByScale(ctx, products), ctx.input(1));
+
+/** The part of one of the two operators: both together leave what is outside the range. */
+const zeroGrad = (ctx: GradContext, dy: Value): Value => ctx.b.mul(sumByScale(ctx, dy), ctx.input(1));
 
 /** True where rounding gives a value in the range of the integer type. */
 function insideRange(ctx: GradContext): Value {
@@ -79,11 +83,15 @@ export const quantizeGrad: GradFn = (ctx) => {
   requirePairs(ctx);
   const { b, wants } = ctx;
   const dx = b.mask(insideRange(ctx), ctx.outputGrad());
-  return [wants[0] ? dx : null, wants[1] ? b.neg(scaleGrad(ctx, b.mul(dx, ctx.input(0)))) : null];
+  return [wants[0] ? dx : null, wants[1] ? b.neg(scaleGrad(ctx, b.mul(dx, ctx.input(0)))) : null, wants[2] ? zeroGrad(ctx, dx) : null];
 };
 
 export const dequantizeGrad: GradFn = (ctx) => {
   const { b, wants } = ctx;
   const dy = ctx.outputGrad();
-  return [wants[0] ? dy : null, wants[1] ? scaleGrad(ctx, b.mul(dy, ctx.node.output(0))) : null];
+  return [
+    wants[0] ? dy : null,
+    wants[1] ? scaleGrad(ctx, b.mul(dy, ctx.node.output(0))) : null,
+    wants[2] ? b.neg(zeroGrad(ctx, dy)) : null,
+  ];
 };

@@ -226,6 +226,31 @@ describe('differentiate', () => {
     expect(out.s_grad!.floats()[0]! / expected).toBeCloseTo(1, 4);
   });
 
+  it('gives gradients to scales and zero points per channel, as LSQ+ has them', async () => {
+    const model = parseModel(`<ir_version: 10, opset_import: ["" : 21]> g (float[3,2] x) => (float[3,2] y)
+      <float[2] s = {0.5, 0.1}, uint8[2] z = {100, 3}>
+      { q = QuantizeLinear <axis = 1> (x, s, z) y = DequantizeLinear <axis = 1> (q, s, z) }`);
+    const result = differentiate(model, { loss: meanSquare('y'), parameters: ['s', 'z'], inputs: ['x'] });
+    // Columns reach from -50 to 77.5 and from -0.3 to 25.2.
+    const values = [0.3, -0.9, -70, 10.13, 90, 40];
+    const feeds = feedsOf(result, { x: Tensor.from('float', [3, 2], values) });
+    const out = await runOrt(result.model, feeds);
+    const y = out.y!.floats();
+    expect([...y].map((v) => Math.round(v * 10) / 10)).toEqual([0.5, -0.3, -50, 10.1, 77.5, 25.2]);
+    const inside = [true, false, false, true, false, false];
+    const scales = [0.5, 0.1];
+    const scale = (i: number) => scales[i % 2]!;
+    const sum = (column: number, term: (i: number) => number) => [0, 1, 2].reduce((n, row) => n + term(2 * row + column), 0);
+    for (const column of [0, 1]) {
+      const dy = (i: number) => (2 * y[i]!) / 6;
+      const dScale = sum(column, (i) => dy(i) * (y[i]! / scale(i) - (inside[i] ? values[i]! / scale(i) : 0)));
+      const dZero = sum(column, (i) => (inside[i] ? 0 : -scale(i) * dy(i)));
+      expect(out.s_grad!.floats()[column]! / dScale).toBeCloseTo(1, 4);
+      expect(out.z_grad!.floats()[column]! / dZero).toBeCloseTo(1, 4);
+    }
+    expect(out.z_grad!.dims).toEqual([2]);
+  });
+
   it('names every node without a gradient at once', () => {
     const model = parseModel(`<ir_version: 10, opset_import: ["" : 21]> g (float[3,3] x) => (float y)
       <float[3,3] w = {1,2,3,4,5,6,7,8,9}> { a = MatMul(x, w) d = Det(a) e = Det(w) y = Add(d, e) }`);

@@ -36,7 +36,10 @@ const CONTROL_HINTS: Readonly<Record<string, string>> = {
 export interface DifferentiateOptions {
   /** Name of a scalar value of the graph, or a function that adds the loss behind the outputs (it may add inputs such as labels through the builder). */
   readonly loss: string | ((b: GradBuilder, outputs: Readonly<Record<string, Value>>) => Value);
-  /** Names of initializers, or which of the float initializers; all float ones where omitted. */
+  /**
+   * Names of initializers, or which of the float initializers; all float ones where omitted. Zero points of QuantizeLinear and DequantizeLinear can be
+   * named as well: their gradient is a float, that of the real number they were rounded from.
+   */
   readonly parameters?: readonly string[] | ((name: string, data: Tensor) => boolean) | undefined;
   /** Graph inputs whose gradients are wanted as well. */
   readonly inputs?: readonly string[] | undefined;
@@ -172,11 +175,16 @@ function chooseParameters(graph: Graph, wanted: DifferentiateOptions['parameters
   if (wanted === undefined) return floats.filter((v) => !v.uses.some((u) => SHAPE_CONSTANTS.has(u.node.opType)));
   if (typeof wanted === 'function') return floats.filter((v) => wanted(v.name, v.initializer!));
   return wanted.map((name) => {
-    const value = floats.find((v) => v.name === name);
+    const value = floats.find((v) => v.name === name) ?? graph.initializers.find((v) => v.name === name && isZeroPoint(v));
     if (value) return value;
     const known = floats.map((v) => `"${v.name}"`);
     throw usageError(`no float parameter "${name}": expected one of ${known.slice(0, 20).join(', ')}${known.length > 20 ? ', ...' : ''}`);
   });
+}
+
+/** Reads of integers that have a gradient. */
+function isZeroPoint(value: Value): boolean {
+  return value.uses.length > 0 && value.uses.every((u) => u.index === 2 && /^(De)?[qQ]uantizeLinear$/.test(u.node.opType));
 }
 
 function findInput(graph: Graph, name: string): Value {
