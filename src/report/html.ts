@@ -5,7 +5,9 @@ import { escapeHtml } from './escape.js';
 import { card, cardRow, page } from './page.js';
 import { findingsSection, planSection, slowerSection } from './plan.js';
 import { widthsSection } from './prune.js';
+import { pruneStepsSection } from './prune-steps.js';
 import { histogramsSection, layersSection, outputsSection, sizeSection, warningsSection } from './sections.js';
+import { sparsitySection } from './sparsity.js';
 import { trainingSection } from './training.js';
 
 /** Renders the whole report. */
@@ -16,11 +18,13 @@ export function renderReport(record: RunRecord): string {
   return page(title, record.verified ? about : `${about} · <b class="bad">not verified</b>`, [
     cards(record),
     trainingSection(record),
+    pruneStepsSection(record),
     slowerSection(record),
     warningsSection(record.warnings),
     planSection(record.plan),
     findingsSection(record.explanation),
     widthsSection(record),
+    sparsitySection(record),
     sizeSection(record.tensors.after.length > 0 ? record.tensors.after : record.tensors.before, (record.output ?? record.input).bytes),
     outputsSection(record.outputs),
     layersSection(record.layers),

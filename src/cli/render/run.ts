@@ -5,6 +5,8 @@ import { renderFindings } from './explanation.js';
 import { renderFusion } from './fusion.js';
 import { renderPlan, renderSlower } from './plan.js';
 import { renderWidths } from './prune.js';
+import { renderPruneSteps } from './prune-steps.js';
+import { renderSparsity } from './sparsity.js';
 import { renderTable } from './table.js';
 
 /** Skipped nodes listed by name before the rest is only counted. */
@@ -46,7 +48,9 @@ export function renderRun(record: RunRecord): string {
     ),
   ];
   parts.push(...renderFusion(record.fusion));
+  parts.push(...renderPruneSteps(record));
   parts.push(...renderWidths(record));
+  parts.push(...renderSparsity(record));
   if (record.plan) parts.push(...renderPlan(record.plan));
   if (record.explanation && record.explanation.findings.length > 0) parts.push(renderFindings(record.explanation.findings));
   for (const pass of record.passes) parts.push(...renderSkipped(pass));

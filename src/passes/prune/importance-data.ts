@@ -120,42 +120,57 @@ export async function gradientScores(
   if (parameters.length === 0) throw usageError(`importance ${kind}: expected float weights in the main graph, got none`);
   const weights = new Map<Value, Float32Array>();
   for (const v of wanted) weights.set(v, (await v.initializer!.load()).floats());
-  const fixed = options.data.fixedBatch;
-  const batchSize = fixed ?? (kind === 'fisher' ? 1 : Math.min(GRADIENT_BATCH, options.data.size));
   const scores = groups.map((g) => new Float64Array(g.size));
   let runs = 0;
+  await eachGradient(model, parameters, kind === 'fisher' ? 1 : undefined, options, (gradients) => {
+    groups.forEach((group, g) => {
+      const signed = new Float64Array(group.size);
+      for (const m of members[g]!) {
+        const [w, d] = [weights.get(m.value), gradients.get(m.value.name)];
+        if (!w || !d) continue;
+        const sums = sumByUnit(
+          m,
+          group.size,
+          w.map((x, i) => (kind === 'taylor' ? x * d[i]! : (x * d[i]!) ** 2 / 2)),
+        );
+        sums.forEach((s, u) => {
+          signed[u]! += s;
+        });
+      }
+      signed.forEach((s, u) => {
+        scores[g]![u]! += kind === 'taylor' ? s * s : s;
+      });
+    });
+    runs++;
+  });
+  return scores.map((list) => list.map((s) => s / runs));
+}
+
+/**
+ * Runs the data through the gradient and hands each batch's gradients of `parameters` (names of float weights of the main graph) to `visit`. The loss is
+ * that of `gradientScores`; `batchSize` samples at once where the data leaves the choice.
+ */
+export async function eachGradient(
+  model: Model,
+  parameters: readonly string[],
+  batchSize: number | undefined,
+  options: DataImportanceOptions,
+  visit: (gradients: ReadonlyMap<string, Float32Array>) => void,
+): Promise<void> {
+  const fixed = options.data.fixedBatch;
+  const size = fixed ?? batchSize ?? Math.min(GRADIENT_BATCH, options.data.size);
   let step: GradientStep | undefined;
   try {
-    for await (const batch of options.data.batches({ batchSize, limit: options.samples })) {
+    for await (const batch of options.data.batches({ batchSize: size, limit: options.samples })) {
       options.checkAborted?.();
-      if (step && batch.size < batchSize && fixed === undefined) continue;
+      if (step && batch.size < size && fixed === undefined) continue;
       step ??= await openGradient(model, batch, parameters, options);
-      const gradients = await step.run(batch);
-      groups.forEach((group, g) => {
-        const signed = new Float64Array(group.size);
-        for (const m of members[g]!) {
-          const [w, d] = [weights.get(m.value), gradients.get(m.value.name)];
-          if (!w || !d) continue;
-          const sums = sumByUnit(
-            m,
-            group.size,
-            w.map((x, i) => (kind === 'taylor' ? x * d[i]! : (x * d[i]!) ** 2 / 2)),
-          );
-          sums.forEach((s, u) => {
-            signed[u]! += s;
-          });
-        }
-        signed.forEach((s, u) => {
-          scores[g]![u]! += kind === 'taylor' ? s * s : s;
-        });
-      });
-      runs++;
+      visit(await step.run(batch));
     }
+    if (!step) throw dataError(`data "${options.data.name}": expected at least one sample, got none`);
   } finally {
     await step?.release();
   }
-  if (runs === 0) throw dataError(`importance ${kind}: expected at least one sample, got none`);
-  return scores.map((list) => list.map((s) => s / runs));
 }
 
 interface GradientStep {
