@@ -57,6 +57,7 @@ export {
 } from './pass/define.js';
 export { type PassEnvironment, type PassResult, runPasses } from './pass/manager.js';
 export type { Fusion, LatencyPair, ModelFacts, PassRecord, PrecisionSearch, Quality, RunRecord, UnfusedNode } from './pass/record.js';
+export { type FactoredLayer, factorize } from './passes/lowrank/index.js';
 export { toBf16 } from './passes/precision/bf16.js';
 export { toFp16 } from './passes/precision/fp16.js';
 export { pruneModel, pruneStructured } from './passes/prune/structured/index.js';

@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(program: Command) => void
   variants: async () => (await import('./commands/variants.js')).addVariantsCommand,
   train: async () => (await import('./commands/train.js')).addTrainCommand,
   prune: async () => (await import('./commands/prune.js')).addPruneCommand,
+  factorize: async () => (await import('./commands/factorize.js')).addFactorizeCommand,
   compress: async () => (await import('./commands/compress.js')).addCompressCommand,
   new: async () => (await import('./commands/new.js')).addNewCommand,
 };

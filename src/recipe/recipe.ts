@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { usageError } from '../errors.js';
 import type { BoundPass, Pass } from '../pass/define.js';
+import { factorize } from '../passes/lowrank/index.js';
 import { toBf16 } from '../passes/precision/bf16.js';
 import { toFp16 } from '../passes/precision/fp16.js';
 import { quantizeCodebook } from '../passes/quantize/codebook.js';
@@ -18,6 +19,7 @@ import { simplify } from '../passes/simplify/index.js';
 export const RECIPE_PASSES: readonly Pass[] = [
   simplify,
   hoistConstants,
+  factorize,
   quantizeStatic,
   quantizeDynamic,
   quantizeWeights,
