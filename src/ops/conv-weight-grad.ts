@@ -7,14 +7,13 @@
 // Copies cost as much as products here: Concat copies on all threads, Slice and Pad on one.
 
 import type { Value } from '../ir/graph.js';
+import { depthwiseWeightGrad } from './depthwise-weight-grad.js';
 import { dimsOf, type GradBuilder } from './grad-builder.js';
 import { multiply } from './matmul-grad.js';
 import { type StaticWindow, windowTaps } from './window-static.js';
 
 /** Output positions per sample below which samples are laid side by side into one large product. */
 const FEW_POSITIONS = 32;
-/** Output positions from which rows against columns pays for depthwise weights. */
-const DEPTHWISE_POSITIONS = 256;
 /** Elements of a framed map over those of the map up to which rows against columns pays; narrow layers always gain, as their products are small. */
 const MOST_FRAME = 1.45;
 const NARROW = 16;
@@ -25,11 +24,10 @@ const product = (dims: readonly number[]): number => dims.reduce((n, d) => n * d
 export function weightGrad(b: GradBuilder, x: Value, dy: Value, w: StaticWindow, group: number): Value {
   const [, channels = 1] = dimsOf(x);
   const [, out = 1, ...outputs] = dimsOf(dy);
-  const [perGroup, outPerGroup, positions] = [channels / group, out / group, product(outputs)];
+  const [perGroup, outPerGroup] = [channels / group, out / group];
   const framed = canFrame(w, outputs);
   if (perGroup === 1 && outPerGroup === 1 && group > 1) {
-    if (framed && positions >= DEPTHWISE_POSITIONS) return rowsAgainstColumns(b, x, dy, w, group);
-    return exchangedAxes(b, x, dy, w);
+    return depthwiseWeightGrad(b, x, dy, w) ?? (framed ? rowsAgainstColumns(b, x, dy, w, group) : exchangedAxes(b, x, dy, w));
   }
   const narrow = Math.min(perGroup, outPerGroup) <= NARROW;
   if (framed && (narrow || frameRatio(w, outputs) <= MOST_FRAME)) return rowsAgainstColumns(b, x, dy, w, group);

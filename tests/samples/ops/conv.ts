@@ -17,6 +17,30 @@ const conv: OpSample[] = [
   { op: 'Conv', label: 'groups', inputs: [x, rand([6, 2, 3, 3]), rand([6])], attributes: { group: 2 } },
   { op: 'Conv', label: 'depthwise', inputs: [x, rand([4, 1, 3, 3])], attributes: { group: 4, strides: [2, 2] } },
   { op: 'Conv', label: 'depthwise, two outputs a channel', inputs: [x, rand([8, 1, 3, 3]), rand([8])], attributes: { group: 4 } },
+  {
+    op: 'Conv',
+    label: 'depthwise, larger maps',
+    inputs: [rand([2, 3, 12, 9]), rand([3, 1, 3, 2])],
+    attributes: { group: 3, pads: [1, 0, 2, 1], dilations: [2, 1] },
+  },
+  {
+    op: 'Conv',
+    label: 'depthwise, larger maps, strides',
+    inputs: [rand([2, 2, 17, 16]), rand([2, 1, 3, 3])],
+    attributes: { group: 2, pads: [1, 1, 0, 1], strides: [2, 1] },
+  },
+  {
+    op: 'Conv',
+    label: 'depthwise, wide maps',
+    inputs: [rand([2, 2, 3, 70]), rand([2, 1, 3, 3])],
+    attributes: { group: 2, pads: [1, 1, 1, 1] },
+  },
+  {
+    op: 'Conv',
+    label: 'depthwise, long, strides and dilations',
+    inputs: [rand([2, 2, 130]), rand([2, 1, 3])],
+    attributes: { group: 2, pads: [1, 1], strides: [2], dilations: [2] },
+  },
   { op: 'Conv', label: 'one output a group', inputs: [x, rand([2, 2, 1, 1])], attributes: { group: 2 } },
   ...['SAME_UPPER', 'SAME_LOWER', 'VALID', 'NOTSET'].map(
     (auto_pad): OpSample => ({ op: 'Conv', label: auto_pad, inputs: [x, w], attributes: { auto_pad, strides: [2, 2] } }),
