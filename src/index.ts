@@ -80,9 +80,14 @@ export { type MixedPrecision, type MixedPrecisionOptions, mixedPrecision } from 
 export { type PipelineOptions, runPipeline } from './recipe/pipeline.js';
 export { prepareTraining } from './recipe/prepare-training.js';
 export { type ModelProfile, type ProfileOptions, profileModel } from './recipe/profile.js';
+export { type IterativeSources, iterativePruning, type PrunePoint, type PruningNote } from './recipe/prune-iterative.js';
+export { type RecoveryOptions, recoveryOptions } from './recipe/prune-recovery.js';
+export { type PruneSchedule, removedShares } from './recipe/prune-schedule.js';
+export { type PruneStepper, type PruningKind, structuredPruning, unstructuredPruning } from './recipe/prune-steppers.js';
 export { type Budget, checkBudget, qualityDrop } from './recipe/quality.js';
 export { planQuantization, type QuantizePlan, type QuantizePlanOptions } from './recipe/quantize-plan.js';
 export { parseRecipe, RECIPE_PASSES, recipeSchema } from './recipe/recipe.js';
+export { type RecoverOptions, recoverOptions, recoverPass } from './recipe/recover.js';
 export type { InputModel, Stage, StagedModel } from './recipe/staging.js';
 export { type Trial, type TrialOptions, Trials } from './recipe/trials.js';
 export type { DeviceFigures, VariantDevice } from './recipe/variants/measure.js';
@@ -100,6 +105,15 @@ export { findFeeds, randomFeeds } from './runtime/inputs.js';
 export { compareLatency, type LatencyStats, measureLatency, measureThroughput } from './runtime/latency.js';
 export { openSession } from './runtime/session.js';
 export { type Checkpoint, type CheckpointStore, decodeCheckpoint, encodeCheckpoint } from './train/checkpoint.js';
+export {
+  type DistillationOptions,
+  distillationObjective,
+  FEATURE_LOSSES,
+  type FeatureLoss,
+  type FeatureTerm,
+  SCORE_LOSSES,
+  type ScoreLoss,
+} from './train/distillation.js';
 export {
   type Differentiated,
   type DifferentiateOptions,
@@ -140,6 +154,8 @@ export {
   type UpdateRule,
 } from './train/optimizers/rules.js';
 export * as schedules from './train/schedules.js';
+export { type FeaturePair, type StudentWithFeatures, withFeatures } from './train/student-features.js';
+export { openTeacher, type Teacher, type TeacherOptions, teacherEnsemble, teacherInData, teacherInput } from './train/teacher.js';
 export { train } from './train/trainer.js';
 export type { CurvePoint, EpochResult, Patience, StepState, TrainOptions, TrainResult, Validation } from './train/trainer-options.js';
 export { Rng } from './util/rng.js';

@@ -71,9 +71,12 @@ export class Recovery {
   readonly #o: RecoverySetting;
   readonly #objective: Objective;
   readonly #release: () => Promise<void>;
+  /** Nothing but a teacher's outputs is learnt from. */
+  readonly teacherOnly: boolean;
 
-  private constructor(setting: RecoverySetting, objective: Objective, release: () => Promise<void>) {
+  private constructor(setting: RecoverySetting, objective: Objective, teacherOnly: boolean, release: () => Promise<void>) {
     this.#o = setting;
+    this.teacherOnly = teacherOnly;
     this.#objective = objective;
     this.#release = release;
   }
@@ -83,7 +86,7 @@ export class Recovery {
     const { data, options, ctx, session } = setting;
     const labelled = data.hasLabels;
     if (options.loss !== 'distill') {
-      if (labelled) return new Recovery(setting, lossObjective(options.loss), async () => {});
+      if (labelled) return new Recovery(setting, lossObjective(options.loss), false, async () => {});
       throw usageError(`loss ${options.loss}: expected labelled data, got "${data.name}" without labels`, {
         hint: 'leave --loss out: then the unpruned model teaches, which needs no labels',
       });
@@ -100,7 +103,7 @@ export class Recovery {
     });
     const labels = alpha < 1 ? lossObjective('cross-entropy') : undefined;
     const objective = distillationObjective({ teacher: opened, temperature: options.temperature, alpha, labels });
-    return new Recovery(setting, objective, () => opened.release());
+    return new Recovery(setting, objective, alpha === 1, () => opened.release());
   }
 
   /** The last weights after so many epochs; `round` makes the order of the samples another one. */
