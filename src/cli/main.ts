@@ -14,6 +14,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(program: Command) => void
   quantize: async () => (await import('./commands/quantize.js')).addQuantizeCommand,
   compare: async () => (await import('./commands/compare.js')).addCompareCommand,
   variants: async () => (await import('./commands/variants.js')).addVariantsCommand,
+  distill: async () => (await import('./commands/distill.js')).addDistillCommand,
   train: async () => (await import('./commands/train.js')).addTrainCommand,
   prune: async () => (await import('./commands/prune.js')).addPruneCommand,
   factorize: async () => (await import('./commands/factorize.js')).addFactorizeCommand,
