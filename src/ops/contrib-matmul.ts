@@ -8,6 +8,7 @@ import { type Dim, formatShape, type Shape } from '../ir/type.js';
 import { BYTES, commonDtype, elements, FLOATS, nodeAxes, requireDtype, requireScalarOrVector, requireVector } from './compute-helpers.js';
 import { decomposeFusedGemm } from './decompose-fused.js';
 import { integersOf, requireRank, tensorResult, unifyDims } from './infer-helpers.js';
+import { matmulNBitsGrad } from './lowbit-grad.js';
 import {
   GEMM_QUANT,
   gemmAxes,
@@ -240,7 +241,7 @@ export const CONTRIB_MATMUL_OPS: readonly OpRecord[] = [
     quant: { kind: 'compute', data: [0], weight: 1, bias: 2, channelAxis: (_, rank) => rank - 1 },
     cost: productCost(0, 2),
   },
-  { ...base, opType: 'MatMulNBits', infer: matmulNBitsResult, axes: lowBitAxes, quant: 'none', cost: lowBitCost },
+  { ...base, opType: 'MatMulNBits', grad: matmulNBitsGrad, infer: matmulNBitsResult, axes: lowBitAxes, quant: 'none', cost: lowBitCost },
   { ...base, opType: 'MatMulBnb4', infer: matmulBnb4Result, axes: lowBitAxes, quant: 'none', cost: lowBitCost },
   {
     ...base,
