@@ -15,6 +15,7 @@ export { DifferenceAccumulator, type OutputDifference } from './analysis/differe
 export { bytesByDtype, constantBytes, constantsOf, countNodes, countParams } from './analysis/facts.js';
 export { compareLayers, type LayerComparison, type LayerOptions } from './analysis/layers.js';
 export { compressionPotential, type Potential } from './analysis/potential.js';
+export { keepLayers, type RepeatedLayer, repeatedLayers } from './analysis/repeated-layers.js';
 export { inferShapes, type ShapeOptions, type ShapeReport, specializeShapes } from './analysis/shapes.js';
 export { type TensorStats, tensorStats } from './analysis/tensor-stats.js';
 export { arraysDataset } from './data/arrays.js';
@@ -73,7 +74,10 @@ export { hoistConstants } from './passes/simplify/hoist-constants.js';
 export { simplify } from './passes/simplify/index.js';
 export { type CompareTwoOptions, compareTwo, type ModelComparison } from './recipe/compare.js';
 export { type CreatedOutput, type CreateOptions, type CreateRecord, createModel } from './recipe/create.js';
+export { type DistillationNote, type DistillOptions, type DistillSources, distillOptions, distillPass } from './recipe/distill.js';
+export { type MadeStudent, makeStudent, type StudentSources } from './recipe/distill-student.js';
 export { type ExplainOptions, explainLayers } from './recipe/explain.js';
+export { type FactorizedEmbedding, factorizeEmbeddings } from './recipe/factorize-embedding.js';
 export { type FusionOptions, fusionOf } from './recipe/fusion.js';
 export { type LatencyPlanOptions, planLatency } from './recipe/latency-plan.js';
 export { type MixedPrecision, type MixedPrecisionOptions, mixedPrecision } from './recipe/mixed-precision.js';

@@ -1,0 +1,11 @@
+// Bars of winning accuracy back: distillation, quantization-aware training, low rank, adapters. `npm run bench:recover -- NAME...` runs only the named bars;
+// most train for minutes. Needs `npm run build`; data come from PARE_DATA.
+import { existsSync } from 'node:fs';
+import { finish } from './lib/bars.js';
+import { DATA } from './lib/pare.js';
+import { distillBars } from './recover/distill.js';
+
+if (existsSync(DATA)) {
+  await distillBars();
+} else console.log(`recovery skipped: no folder ${DATA} (set PARE_DATA)`);
+finish();
