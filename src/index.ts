@@ -14,6 +14,7 @@ export { type CostOptions, type ModelCost, modelCost, type NodeCost } from './an
 export { DifferenceAccumulator, type OutputDifference } from './analysis/difference.js';
 export { bytesByDtype, constantBytes, constantsOf, countNodes, countParams } from './analysis/facts.js';
 export { compareLayers, type LayerComparison, type LayerOptions } from './analysis/layers.js';
+export { densify, makeMasksPermanent, masksOf } from './analysis/masks.js';
 export { compressionPotential, type Potential } from './analysis/potential.js';
 export { keepLayers, type RepeatedLayer, repeatedLayers } from './analysis/repeated-layers.js';
 export { inferShapes, type ShapeOptions, type ShapeReport, specializeShapes } from './analysis/shapes.js';
@@ -63,6 +64,7 @@ export { toBf16 } from './passes/precision/bf16.js';
 export { toFp16 } from './passes/precision/fp16.js';
 export { pruneModel, pruneStructured } from './passes/prune/structured/index.js';
 export { type GroupListing, listGroups } from './passes/prune/structured/list.js';
+export { pruneUnstructured, runUnstructured, type WeightScorer } from './passes/prune/unstructured/index.js';
 export { quantizeCodebook } from './passes/quantize/codebook.js';
 export { quantizeDynamic } from './passes/quantize/dynamic.js';
 export { spellOutLookups } from './passes/quantize/spell-out-lookups.js';
@@ -157,6 +159,7 @@ export {
   sgd,
   type UpdateRule,
 } from './train/optimizers/rules.js';
+export type { Recomputed, RecomputeOptions } from './train/recompute.js';
 export * as schedules from './train/schedules.js';
 export { type FeaturePair, type StudentWithFeatures, withFeatures } from './train/student-features.js';
 export { openTeacher, type Teacher, type TeacherOptions, teacherEnsemble, teacherInData, teacherInput } from './train/teacher.js';

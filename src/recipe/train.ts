@@ -1,6 +1,7 @@
 // Training as a pass: the graph stays, its weights change. Turns options by name into loss, optimizer, schedule and groups for `train`, validates after
 // each epoch with the metric of the run, and records curves and figures.
 import { z } from 'zod';
+import { densify, trainableMasks } from '../analysis/masks.js';
 import { trainableParameters } from '../analysis/trainable.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Metric } from '../data/metric.js';
@@ -14,13 +15,14 @@ import { patternOf } from '../quant/selection.js';
 import type { SessionOptions } from '../runtime/engine.js';
 import type { CheckpointStore } from '../train/checkpoint.js';
 import { LOSSES, type LossName } from '../train/losses.js';
+import type { TrainingMemory } from '../train/memory-plan.js';
 import { lossObjective, type Objective } from '../train/objective.js';
 import { withoutDecay } from '../train/optimizers/optimizer.js';
 import { OPTIMIZERS, type OptimizerName, type UpdateRule } from '../train/optimizers/rules.js';
 import { SCHEDULES, scheduleOf } from '../train/schedules.js';
 import { train } from '../train/trainer.js';
-import type { EpochResult, TrainResult } from '../train/trainer-options.js';
-import { formatQuality } from '../util/format.js';
+import type { EpochResult, TrainOptions, TrainResult } from '../train/trainer-options.js';
+import { formatBytes, formatQuality } from '../util/format.js';
 import { prepareTraining } from './prepare-training.js';
 import { Validator } from './validator.js';
 
@@ -58,6 +60,10 @@ export const trainingOptions = z.object({
     .string()
     .optional()
     .describe('changes of pictures at each epoch: flip, crop:4, cutout:8, mixup:0.2, noise:0.01, joined by commas'),
+  recompute: z
+    .boolean()
+    .default(false)
+    .describe('less memory for about a fifth more time: compute values of the forward pass again instead of keeping them'),
   buckets: count(1).optional().describe('lengths that sequences are padded to (default 4)'),
   earlyStopping: count(0).optional().describe('stop after more epochs than this without a better figure'),
   maxSteps: count(1).optional().describe('stop after this many steps'),
@@ -90,12 +96,16 @@ export interface TrainingNote {
   readonly stopped: TrainResult['stopped'];
   readonly best: { readonly epoch: number; readonly value: number } | null;
   readonly parameters: { readonly trained: number; readonly frozen: number };
+  /** Bytes that a step on the first batch holds, by kind, and the largest values that wait for the backward pass. */
+  readonly memory: TrainingMemory;
   readonly epochs: readonly EpochResult[];
   /** Evenly chosen steps, at most `CURVE_POINTS`; the loss is the mean over the steps up to the next. */
   readonly curve: readonly { readonly step: number; readonly loss: number; readonly lr: number }[];
 }
 
 export const CURVE_POINTS = 400;
+/** Values listed by name in the record. */
+const KEPT_VALUES = 10;
 
 /** The pass over these sources. */
 export function trainPass(sources: TrainingSources): Pass<typeof trainingOptions> {
@@ -114,6 +124,11 @@ export interface Guide {
   objective(labels: Objective | undefined): Objective;
   /** Model that metrics without labels compare with (default: the untrained one). */
   readonly reference?: Model | undefined;
+  /** Names of what is trained (default: all that can be). */
+  readonly parameters?: readonly string[] | undefined;
+  /** Parameters that weight decay leaves alone, beside vectors. */
+  readonly undecayed?: ((name: string) => boolean) | undefined;
+  readonly afterStep?: TrainOptions['afterStep'];
 }
 
 /** Trains the model in place, as the pass does; with a guide also without labels. */
@@ -129,6 +144,7 @@ export async function runTraining(
     throw usageError(`training: expected labelled data, got "${data.name}" without labels`, {
       hint: 'label the data (labels array, class folders, --label COLUMN), or learn from another model: pare distill --teacher',
     });
+  densify(model);
   if (trainableParameters(model).length === 0 && absorbConstants(model) > 0)
     ctx.warn({ message: 'weights stored as Constant nodes became initializers, so that they can be trained' });
   const frozen = frozenNames(model, options.freeze, ctx);
@@ -149,7 +165,10 @@ export async function runTraining(
       rule,
       optimizer: {
         // Biases, scales and shifts are not pulled towards zero.
-        groups: [withoutDecay()],
+        groups: [
+          withoutDecay(),
+          ...(guide?.undecayed ? [{ match: (p: { name: string }) => guide.undecayed!(p.name), weightDecay: 0 }] : []),
+        ],
         ...(options.clipNorm === undefined ? {} : { clipNorm: options.clipNorm }),
         ...(options.ema === undefined ? {} : { emaDecay: options.ema }),
       },
@@ -160,9 +179,11 @@ export async function runTraining(
       seed,
       maxSteps: options.maxSteps,
       maxMs: options.maxMinutes === undefined ? undefined : options.maxMinutes * 60_000,
-      parameters: (name) => !frozen.has(name),
+      parameters: guide?.parameters ? guide.parameters.filter((name) => !frozen.has(name)) : (name) => !frozen.has(name),
+      ...(guide?.afterStep ? { afterStep: guide.afterStep } : {}),
       batchNorm: options.batchNorm,
       prepare: prepareTraining(ctx.engine),
+      recompute: options.recompute,
       ...(validator ? { validate: (m) => validator.figure(m) } : {}),
       earlyStopping: options.earlyStopping === undefined ? undefined : { patience: options.earlyStopping },
       plateau: options.schedule === 'plateau' ? { patience: 2 } : undefined,
@@ -273,9 +294,23 @@ function noteOf(result: TrainResult, objective: Objective, metric: string | null
     stopped: result.stopped,
     best: result.best ?? null,
     parameters: { trained: result.parameters.length, frozen },
+    memory: { ...result.memory, kept: result.memory.kept.slice(0, KEPT_VALUES) },
     epochs: result.epochs,
     curve: points,
   };
+}
+
+/** One line for the memory of a step. */
+export function describeMemory({ total, activations, recomputed, parameters, gradients, optimizer, states, kept }: TrainingMemory): string {
+  const parts = [
+    `${formatBytes(activations)} kept for the backward pass${kept[0] ? ` (most by ${kept[0].producer ?? `the input "${kept[0].name}"`}: ${formatBytes(kept[0].bytes)})` : ''}`,
+    ...(recomputed > 0 ? [`${formatBytes(recomputed)} computed again at a time`] : []),
+    `${formatBytes(parameters)} parameters`,
+    `${formatBytes(gradients)} gradients`,
+    ...(optimizer > 0 ? [`${formatBytes(optimizer)} state of the optimizer`] : []),
+    ...(states > 0 ? [`${formatBytes(states)} running statistics`] : []),
+  ];
+  return `a step holds ${formatBytes(total)}: ${parts.join(', ')}`;
 }
 
 /** One line for an epoch. */

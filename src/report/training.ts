@@ -1,6 +1,6 @@
 // The report's section on a training: loss over the steps, validation over the epochs, and what it took.
 import type { RunRecord } from '../pass/record.js';
-import type { TrainingNote } from '../recipe/train.js';
+import { describeMemory, type TrainingNote } from '../recipe/train.js';
 import { formatMs, formatNumber, formatQuality } from '../util/format.js';
 import { escapeHtml } from './escape.js';
 import { linesSvg } from './lines.js';
@@ -34,6 +34,6 @@ export function trainingSection({ passes }: RunRecord): string {
     (e) =>
       `<tr><td class="n">${e.epoch + 1}</td><td class="n">${formatNumber(e.loss)}</td><td class="n">${e.value === undefined || metric === null ? '' : formatQuality(metric, e.value)}${note.best?.epoch === e.epoch ? ' (best)' : ''}</td><td class="n">${formatMs(e.ms)}</td></tr>`,
   );
-  const about = `${note.steps} steps of ${formatMs(note.msPerStep)}, ${note.parameters.trained} tensors trained, ${note.parameters.frozen} frozen; ${STOPPED[note.stopped]}.`;
+  const about = `${note.steps} steps of ${formatMs(note.msPerStep)}, ${note.parameters.trained} tensors trained, ${note.parameters.frozen} frozen; ${STOPPED[note.stopped]}. In memory ${describeMemory(note.memory)}.`;
   return `<h2>Training</h2><p class="soft">${escapeHtml(about)}</p>${loss}${rate}${validation}<details><summary>Epochs</summary><table><tr><th class="n">epoch</th><th class="n">loss</th><th class="n">${escapeHtml(metric ?? '')}</th><th class="n">time</th></tr>${rows.join('')}</table></details>`;
 }

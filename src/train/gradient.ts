@@ -18,6 +18,7 @@ import type { GradContext } from '../ops/op.js';
 import { opRecord } from '../ops/registry.js';
 import { decomposeNodes } from './decompose.js';
 import { markNeeded, NoGradient, nodeContext } from './gradient-context.js';
+import { type Recomputed, type RecomputeOptions, recomputeForward } from './recompute.js';
 import { enterTraining, type TrainingState } from './training-mode.js';
 
 /** Oldest default opset whose operators the gradients are written in (ReduceSum takes its axes as an input). */
@@ -56,6 +57,8 @@ export interface DifferentiateOptions {
    * only their gradients are added.
    */
   readonly parametersAsInputs?: boolean | undefined;
+  /** Less memory for about one more forward pass: the backward pass computes forward values again, segment by segment. */
+  readonly recompute?: boolean | RecomputeOptions | undefined;
 }
 
 export interface ParameterGradient {
@@ -76,6 +79,8 @@ export interface Differentiated {
   readonly states: readonly TrainingState[];
   /** Name of the int64 scalar input that seeds Dropout; undefined where nothing is random. Feed another number each step. */
   readonly seed: string | undefined;
+  /** With the option `recompute`: what is computed again; undefined where that would save nothing. */
+  readonly recomputed?: Recomputed | undefined;
 }
 
 /** Gradients of a weighted sum of values instead of a loss: the product of a vector with the Jacobian. */
@@ -138,6 +143,7 @@ function transform(
   const start = begin(b, Object.fromEntries(graph.outputs.slice(0, outputs.length).map((v) => [v.name, v])));
   const gradients = new ReverseWalk(model, b, inference, [...parameters, ...inputs], start.seeds, undone).run();
   keepOutputs(graph, options.outputs, new Set([...start.outputs, ...training.states.map((s) => s.next)]));
+  const forwardOutputs = [...graph.outputs];
   const add = (value: Value): string | null => {
     const gradient = gradients.get(value);
     return gradient ? addGradientOutput(b, gradient, `${value.name}_grad`) : null;
@@ -150,13 +156,19 @@ function transform(
     seed: training.seed,
   };
   removeDead(graph);
+  const { recompute = false } = options;
+  let recomputed: Recomputed | undefined;
+  if (recompute !== false) {
+    recomputed = recomputeForward(model, [...start.seeds.keys(), ...forwardOutputs], recompute === true ? {} : recompute);
+    removeDead(graph);
+  }
   if (options.parametersAsInputs ?? true) {
     const states = training.states.map((s) => graph.value(s.name)!);
     for (const value of [...parameters, ...states]) if (value.readerCount > 0) makeInput(graph, value);
   }
   graph.pruneValues();
   if (graph.nodes.some((n) => n.domain === 'com.microsoft') && !model.opsets.has('com.microsoft')) model.opsets.set('com.microsoft', 1);
-  return result;
+  return { ...result, recomputed };
 }
 
 // ---- what is asked for ----

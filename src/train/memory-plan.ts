@@ -18,6 +18,8 @@ export interface KeptValue {
 export interface TrainingMemory {
   /** Values of the forward pass that wait for the backward pass, views of one buffer counted once. */
   readonly activations: number;
+  /** Of the largest segment that is computed again by the backward pass. */
+  readonly recomputed: number;
   readonly parameters: number;
   readonly gradients: number;
   /** State of the optimizer: as many arrays as it keeps for each parameter with a gradient. */
@@ -62,13 +64,15 @@ export function trainingMemory(differentiated: Omit<Differentiated, 'inputs' | '
   const activations = kept.reduce((n, v) => n + v.bytes, 0);
   const [all, gradients, running] = [sum(parameters), sum(trained), 2 * sum(states)];
   const optimizer = slots * gradients;
+  const recomputed = differentiated.recomputed?.bytes ?? 0;
   return {
     activations,
+    recomputed,
     parameters: all,
     gradients,
     optimizer,
     states: running,
-    total: activations + all + gradients + optimizer + running,
+    total: activations + recomputed + all + gradients + optimizer + running,
     kept,
   };
 }

@@ -5,6 +5,7 @@ import type { Tensor } from '../ir/tensor.js';
 import type { Progress } from '../pass/define.js';
 import type { Engine, SessionOptions } from '../runtime/engine.js';
 import type { CheckpointStore } from './checkpoint.js';
+import type { TrainingMemory } from './memory-plan.js';
 import type { Objective } from './objective.js';
 import type { OptimizerOptions } from './optimizers/optimizer.js';
 import type { UpdateRule } from './optimizers/rules.js';
@@ -99,6 +100,8 @@ export interface TrainOptions {
   readonly onStep?: (point: CurvePoint) => void;
   readonly onEpoch?: (result: EpochResult) => void;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
+  /** Less memory for about a fifth more time: forward values are computed again by the backward pass. The same gradients. */
+  readonly recompute?: boolean | undefined;
   readonly session?: SessionOptions | undefined;
   /** On abort the checkpoint is written and E_ABORTED thrown. */
   readonly signal?: AbortSignal | undefined;
@@ -118,6 +121,8 @@ export interface TrainResult {
   readonly parameters: readonly string[];
   /** Parameters that were asked for but do not change the loss. */
   readonly untouched: readonly string[];
+  /** What a step on the first batch holds in memory. */
+  readonly memory: TrainingMemory;
   /** Why it ended. */
   readonly stopped: 'epochs' | 'early' | 'steps' | 'time';
 }

@@ -8,6 +8,7 @@ import type { Model } from '../ir/model.js';
 import type { Tensor } from '../ir/tensor.js';
 import type { SessionOptions } from '../runtime/engine.js';
 import { openSession } from '../runtime/session.js';
+import { type TrainingMemory, trainingMemory } from './memory-plan.js';
 import { explainNonFinite } from './non-finite.js';
 import { Optimizer } from './optimizers/optimizer.js';
 import { type Position, Progression } from './progression.js';
@@ -104,6 +105,7 @@ class Run {
   readonly #untouched: readonly string[];
   readonly #progress: Progression;
   readonly #accumulate: number;
+  readonly #memory: TrainingMemory;
   readonly #begun = performance.now();
   #taken: Taken[] = [];
   /** Sums over the batches of the current step. */
@@ -139,6 +141,7 @@ class Run {
       nextStates: copies(),
     };
     graphs.bind(this.#buffers);
+    this.#memory = trainingMemory(graph.differentiated, options.rule.slots.length);
     this.#masks = options.masks ?? new Map();
     this.#checkMasks();
     this.#progress = new Progression(options);
@@ -175,6 +178,7 @@ class Run {
       msPerStep: this.#stepsHere > 0 ? this.#stepMs / this.#stepsHere : 0,
       parameters: [...this.#optimizer.parameters.keys()],
       untouched: this.#untouched,
+      memory: this.#memory,
       stopped,
     };
   }

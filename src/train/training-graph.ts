@@ -20,6 +20,7 @@ export interface TrainingGraphOptions {
   readonly batchNorm: 'batch' | 'frozen';
   readonly prepare?: ((model: Model) => Promise<Model>) | undefined;
   readonly session?: SessionOptions | undefined;
+  readonly recompute?: boolean | undefined;
 }
 
 /** Memory that the graphs read and write, by name of the initializer. */
@@ -130,7 +131,7 @@ function shapeKey(batch: Batch): string {
 }
 
 async function openGraph(options: TrainingGraphOptions, batch: Batch): Promise<TrainingGraph> {
-  const { engine, objective, parameters, batchNorm, prepare = async (m: Model) => m } = options;
+  const { engine, objective, parameters, batchNorm, recompute, prepare = async (m: Model) => m } = options;
   const shapes = shapesOf(options.model, batch);
   const model = await simplifyAround(options.model, parameters, shapes, prepare);
   const present = new Set(model.graph.initializers.map((v) => v.name));
@@ -141,6 +142,7 @@ async function openGraph(options: TrainingGraphOptions, batch: Batch): Promise<T
     training: true,
     batchNorm,
     outputs: [],
+    recompute,
   });
   const prepared = await prepare(raw.model);
   // Running the whole graph through a pass keeps what its inputs and outputs are called.

@@ -1,5 +1,6 @@
 // The table that every model-writing command ends with: before, after, change; then what was skipped and what to look out for.
 import type { PassRecord, RunRecord } from '../../pass/record.js';
+import { describeMemory, type TrainingNote } from '../../recipe/train.js';
 import { formatBytes, formatCount, formatMs, formatNumber, formatQuality, formatRatio, formatSpeed } from '../../util/format.js';
 import { renderFindings } from './explanation.js';
 import { renderFusion } from './fusion.js';
@@ -48,6 +49,7 @@ export function renderRun(record: RunRecord): string {
     ),
   ];
   parts.push(...renderFusion(record.fusion));
+  parts.push(...renderTraining(record));
   parts.push(...renderPruneSteps(record));
   parts.push(...renderWidths(record));
   parts.push(...renderSparsity(record));
@@ -57,6 +59,12 @@ export function renderRun(record: RunRecord): string {
   for (const w of record.warnings) parts.push(`warning: ${w.message}${w.node ? ` (${w.node})` : ''}${w.fix ? `\n  fix: ${w.fix}` : ''}`);
   if (output?.path) parts.push(`wrote ${output.path}`);
   return parts.join('\n');
+}
+
+/** What a training step holds in memory. */
+function renderTraining({ passes }: RunRecord): string[] {
+  const note = passes.find((p) => p.name === 'train')?.notes.training as TrainingNote | undefined;
+  return note?.memory ? [describeMemory(note.memory)] : [];
 }
 
 /** Skipped nodes grouped by reason: many nodes share one. */
