@@ -1,9 +1,11 @@
 // Masks of pruned weights as part of a model: a weight whose zeros must stay carries a mark in its metadata, and the mask is where it is not zero. So masks
 // survive saving, loading and training (`masks` of the trainer), and need no storage of their own.
+import { DTYPES } from '../ir/dtype.js';
 import type { Value } from '../ir/graph.js';
 import type { Model } from '../ir/model.js';
 import { elementCount, Tensor } from '../ir/tensor.js';
 import { graphsOf } from './facts.js';
+import { trainableParameters } from './trainable.js';
 
 /** Metadata key of a weight whose zeros are a mask. */
 export const MASK_KEY = 'pare.mask';
@@ -40,6 +42,12 @@ export function masksOf(model: Model): Map<string, Uint8Array> {
   return masks;
 }
 
+/** The masks of those weights that a training changes: trainable ones, of which `trained` says yes. Others stay as they are anyway. */
+export function trainableMasks(model: Model, trained: (name: string) => boolean = () => true): Map<string, Uint8Array> {
+  const names = new Set(trainableParameters(model).map((v) => v.name));
+  return new Map([...masksOf(model)].filter(([name]) => names.has(name) && trained(name)));
+}
+
 /** Takes the marks off: the zeros stay in the file, and a later training may change them. Answers the number of weights. */
 export function makeMasksPermanent(model: Model): number {
   let count = 0;
@@ -68,12 +76,12 @@ export function denseTensor(value: Value): Tensor | undefined {
   return Tensor.from(values.dtype, dims, out);
 }
 
-/** Makes the sparse initializers of a model dense, as most passes expect them. Only floating-point ones. Answers their number. */
+/** Makes the sparse initializers of a model dense, as most passes expect them; only real floating-point ones. Answers their number. */
 export function densify(model: Model): number {
   let count = 0;
   for (const graph of graphsOf(model)) {
     for (const value of [...graph.values()]) {
-      if (!value.sparse || value.sparse.values.dtype === 'string' || value.producer) continue;
+      if (!value.sparse || DTYPES[value.sparse.values.dtype].kind !== 'float') continue;
       const tensor = denseTensor(value)!;
       value.sparse = null;
       value.initializer = tensor;

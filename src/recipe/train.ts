@@ -180,6 +180,8 @@ export async function runTraining(
       maxSteps: options.maxSteps,
       maxMs: options.maxMinutes === undefined ? undefined : options.maxMinutes * 60_000,
       parameters: guide?.parameters ? guide.parameters.filter((name) => !frozen.has(name)) : (name) => !frozen.has(name),
+      // Zeros of a pruned model stay zero.
+      masks: trainableMasks(model, (name) => !frozen.has(name) && (guide?.parameters?.includes(name) ?? true)),
       ...(guide?.afterStep ? { afterStep: guide.afterStep } : {}),
       batchNorm: options.batchNorm,
       prepare: prepareTraining(ctx.engine),
