@@ -42,7 +42,7 @@ const ARITHMETIC = new Set([
 ]);
 
 /** In the order of the graph. Constants that are Constant nodes do not count: exporters write formulas with them. */
-export function trainableParameters(model: Model): Value[] {
+export function trainableParameters(model: Pick<Model, 'graph'>): Value[] {
   return model.graph.initializers.filter((value) => {
     const tensor = value.initializer!;
     if (tensor.dtype !== 'float' || tensor.rank === 0 || value.readerCount === 0) return false;
