@@ -59,6 +59,9 @@ export {
 } from './pass/define.js';
 export { type PassEnvironment, type PassResult, runPasses } from './pass/manager.js';
 export type { Fusion, LatencyPair, ModelFacts, PassRecord, PrecisionSearch, Quality, RunRecord, UnfusedNode } from './pass/record.js';
+export { adapterFeeds, addAdapters, applyAdapters } from './passes/adapters/add.js';
+export { type AdapterFile, decodeAdapters, encodeAdapters, readAdapters } from './passes/adapters/file.js';
+export { mergeAdapters } from './passes/adapters/merge.js';
 export { type FactoredLayer, factorize } from './passes/lowrank/index.js';
 export { toBf16 } from './passes/precision/bf16.js';
 export { toFp16 } from './passes/precision/fp16.js';

@@ -18,6 +18,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(program: Command) => void
   train: async () => (await import('./commands/train.js')).addTrainCommand,
   prune: async () => (await import('./commands/prune.js')).addPruneCommand,
   factorize: async () => (await import('./commands/factorize.js')).addFactorizeCommand,
+  adapter: async () => (await import('./commands/adapter.js')).addAdapterCommand,
   compress: async () => (await import('./commands/compress.js')).addCompressCommand,
   new: async () => (await import('./commands/new.js')).addNewCommand,
 };

@@ -3,6 +3,8 @@
 import { z } from 'zod';
 import { usageError } from '../errors.js';
 import type { BoundPass, Pass } from '../pass/define.js';
+import { addAdapters } from '../passes/adapters/add.js';
+import { mergeAdapters } from '../passes/adapters/merge.js';
 import { factorize } from '../passes/lowrank/index.js';
 import { toBf16 } from '../passes/precision/bf16.js';
 import { toFp16 } from '../passes/precision/fp16.js';
@@ -20,6 +22,8 @@ export const RECIPE_PASSES: readonly Pass[] = [
   simplify,
   hoistConstants,
   factorize,
+  addAdapters,
+  mergeAdapters,
   quantizeStatic,
   quantizeDynamic,
   quantizeWeights,

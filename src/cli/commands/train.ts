@@ -5,6 +5,7 @@ import { PareError, usageError } from '../../errors.js';
 import { checkpointFile } from '../../node/checkpoints.js';
 import { systemError } from '../../node/system-error.js';
 import { describeEpoch, trainingOptions, trainPass } from '../../recipe/train.js';
+import { addLoraFlags, type LoraFlags, loraPasses } from '../lora.js';
 import { type PlanContext, type RunFlags, runWritingCommand } from '../run-passes.js';
 import { outputPath } from '../session.js';
 import { addCommonFlags, addDataFlags, addWriteFlags } from '../shared-options.js';
@@ -12,7 +13,8 @@ import { openTrainingData, type TrainingDataFlags, workersOption } from '../trai
 import { addZodFlags, pickOptions } from '../zod-flags.js';
 
 type TrainFlags = RunFlags &
-  TrainingDataFlags & {
+  TrainingDataFlags &
+  LoraFlags & {
     readonly checkpoint?: string;
     readonly resume?: boolean;
   };
@@ -23,6 +25,7 @@ export function addTrainCommand(program: Command): void {
     .description('train or fine-tune the weights of a model on labelled data; its graph stays as it is');
   addWriteFlags(addDataFlags(addCommonFlags(command)));
   addZodFlags(command, { train: trainingOptions });
+  addLoraFlags(command);
   command
     .option('--checkpoint <file>', 'file with the state of the training (default: OUTPUT.checkpoint, removed at the end)')
     .option('--resume', 'go on from the checkpoint, where there is one: the same result as without the interruption')
@@ -38,11 +41,13 @@ Examples:
   pare train lenet5.onnx -o digits.onnx --data idx:train-images.gz,train-labels.gz --validation idx:test-images.gz,test-labels.gz --epochs 5 --optimizer adam
   pare train resnet.onnx --data photos/ --validation test/ --optimizer nesterov --lr 0.05 --augment flip,crop:4 --weight-decay 5e-4
   pare train bert.onnx --data train.tsv --validation dev.tsv --tokenizer tokenizer.json --lr 5e-5 --warmup 100 --freeze '*embeddings*'
-  pare train gpt.onnx --data text.txt --tokenizer vocabulary.json --metric loss --max-minutes 10`,
+  pare train gpt.onnx --data text.txt --tokenizer vocabulary.json --metric loss --max-minutes 10
+  pare train gpt.4bit.onnx --lora 8 --adapter sonnets.safetensors --data sonnets.txt --tokenizer vocabulary.json --metric loss --epochs 2`,
     );
   command.action(async (model: string, flags: TrainFlags) => {
     if (flags.data === undefined) throw usageError('train needs labelled data: expected --data SPEC, got none');
     const options = pickOptions(command, trainingOptions);
+    const lora = loraPasses(flags);
     const target = outputPath(model, flags.output, 'train', flags.force);
     const file = flags.checkpoint ?? `${target}.checkpoint`;
     const controller = new AbortController();
@@ -65,10 +70,11 @@ Examples:
         session: cli.session,
         onEpoch: (result, epochs) => cli.progress.log(describeEpoch(result, epochs)),
       });
-      return { passes: [pass(options)] };
+      return { passes: [...lora.before, pass(options), ...lora.after] };
     };
     try {
       await runWritingCommand('train', model, flags, () => [], plan, controller.signal);
+      await lora.write();
       if (flags.checkpoint === undefined) await removeFile(file);
     } catch (error) {
       if (error instanceof PareError && error.code === 'E_ABORTED') process.stderr.write(`checkpoint: ${file}; --resume goes on from it\n`);
