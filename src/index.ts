@@ -162,6 +162,14 @@ export {
   sgd,
   type UpdateRule,
 } from './train/optimizers/rules.js';
+export {
+  type ContrastiveOptions,
+  contrastiveObjective,
+  PENALTIES,
+  type PenaltyName,
+  type PenaltyOptions,
+  penaltyObjective,
+} from './train/penalties.js';
 export type { Recomputed, RecomputeOptions } from './train/recompute.js';
 export * as schedules from './train/schedules.js';
 export { type FeaturePair, type StudentWithFeatures, withFeatures } from './train/student-features.js';

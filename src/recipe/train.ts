@@ -16,9 +16,10 @@ import type { SessionOptions } from '../runtime/engine.js';
 import type { CheckpointStore } from '../train/checkpoint.js';
 import { LOSSES, type LossName } from '../train/losses.js';
 import type { TrainingMemory } from '../train/memory-plan.js';
-import { lossObjective, type Objective } from '../train/objective.js';
+import { lossObjective, type Objective, weightedSum } from '../train/objective.js';
 import { withoutDecay } from '../train/optimizers/optimizer.js';
 import { OPTIMIZERS, type OptimizerName, type UpdateRule } from '../train/optimizers/rules.js';
+import { type PenaltyName, penaltyObjective } from '../train/penalties.js';
 import { SCHEDULES, scheduleOf } from '../train/schedules.js';
 import { train } from '../train/trainer.js';
 import type { EpochResult, TrainOptions, TrainResult } from '../train/trainer-options.js';
@@ -56,6 +57,9 @@ export const trainingOptions = z.object({
   batchNorm: z.enum(['batch', 'frozen']).default('batch').describe('BatchNormalization by the statistics of the batch, or by its own'),
   labelSmoothing: z.number().min(0).lt(1).optional().describe('part of the target that is spread over all classes'),
   classWeights: z.array(z.number().min(0)).default([]).describe('one weight a class, for classes of unequal numbers'),
+  l1: z.number().min(0).default(0).describe('weight of the sum of |w| in the loss: many weights near zero'),
+  l2: z.number().min(0).default(0).describe('weight of half the sum of w² in the loss; --weight-decay acts beside the gradient instead'),
+  groupLasso: z.number().min(0).default(0).describe('weight of the lengths of whole channels in the loss: some channels near zero'),
   augment: z
     .string()
     .optional()
@@ -152,7 +156,7 @@ export async function runTraining(
   const stepsPerEpoch = Math.ceil(data.steps(options.batchSize) / options.accumulate);
   const total = Math.min(options.maxSteps ?? Infinity, stepsPerEpoch * options.epochs);
   const labels = data.hasLabels ? objectiveOf(model, options, validation) : undefined;
-  const objective = guide ? guide.objective(labels) : labels!;
+  const objective = withPenalties(guide ? guide.objective(labels) : labels!, options);
   const validator =
     validation &&
     new Validator(guide?.reference ?? model, validation, sources.metric ?? defaultMetric(model, validation), ctx, sources.session);
@@ -197,6 +201,9 @@ export async function runTraining(
         options.augment ?? '',
         options.labelSmoothing ?? 0,
         ...options.classWeights,
+        options.l1,
+        options.l2,
+        options.groupLasso,
         ...(guide ? [objective.name] : []),
       ].join(' '),
       session: { threads: ctx.threads, ...sources.session },
@@ -244,6 +251,19 @@ export function ruleOf({
   if (momentum === undefined) return OPTIMIZERS[optimizer](common);
   const name = optimizer === 'sgd' && momentum > 0 ? 'momentum' : optimizer;
   return OPTIMIZERS[name]({ ...common, beta1: momentum });
+}
+
+const PENALTY_OPTIONS = [
+  ['l1', 'l1'],
+  ['l2', 'l2'],
+  ['group-lasso', 'groupLasso'],
+] as const satisfies readonly (readonly [PenaltyName, keyof TrainingOptions])[];
+
+function withPenalties(objective: Objective, options: TrainingOptions): Objective {
+  const penalties = PENALTY_OPTIONS.flatMap(([penalty, option]) =>
+    options[option] > 0 ? [{ objective: penaltyObjective(penalty), weight: options[option] }] : [],
+  );
+  return penalties.length === 0 ? objective : weightedSum([{ objective, weight: 1 }, ...penalties]);
 }
 
 function objectiveOf(model: Model, options: TrainingOptions, validation: Dataset | undefined): Objective {
