@@ -4,8 +4,12 @@ import { existsSync } from 'node:fs';
 import { finish } from './lib/bars.js';
 import { DATA } from './lib/pare.js';
 import { distillBars } from './recover/distill.js';
+import { loraBars } from './recover/lora.js';
+import { lowRankBars } from './recover/lowrank.js';
 
 if (existsSync(DATA)) {
   await distillBars();
+  await lowRankBars();
+  await loraBars();
 } else console.log(`recovery skipped: no folder ${DATA} (set PARE_DATA)`);
 finish();

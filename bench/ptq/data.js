@@ -125,5 +125,6 @@ async function fileSet(seed, perKind) {
 
 export const magikaFiles = {
   calibration: () => cached('magika-calibration.npz', () => fileSet(5, 2)),
+  training: () => cached('magika-training.npz', () => fileSet(31, 12)),
   test: () => cached('magika-test.npz', () => fileSet(900, 2)),
 };

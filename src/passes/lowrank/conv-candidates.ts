@@ -1,6 +1,7 @@
 // Convolutions as chains of smaller ones. Spatial: a column to r channels, then a row (Jaderberg et al. 2014). Tucker-2: 1x1, a small core, 1x1 (Kim et
 // al. 2016). CP: 1x1, one depthwise window, 1x1 (Lebedev et al. 2015, with both axes of the window in one factor). The last stage is always fitted
-// by least squares, on the layer's data where there are any.
+// by least squares, on the layer's data where there are any. Separable: a depthwise window (of one or more kernels a channel) and a 1x1 (Sifre 2014; the
+// approximation channel by channel: Guo et al. 2018, network decoupling).
 
 import type { CandidateOptions } from './candidates.js';
 import { canonicalPolyadic } from './canonical-polyadic.js';
@@ -52,6 +53,7 @@ export async function convMethodCandidates(entry: FactorLayer, weight: Float32Ar
     spatial: spatialCandidates,
     tucker: tuckerCandidates,
     cp: cpCandidates,
+    separable: separableCandidates,
   };
   const found: Candidate[] = [];
   for (const method of options.methods) {
@@ -211,4 +213,51 @@ async function cpCandidates(shape: Shape, weight: Float32Array, options: Candida
     });
   }
   return found;
+}
+
+/** `ranks` are the kernels a channel. */
+async function separableCandidates(shape: Shape, weight: Float32Array, options: CandidateOptions): Promise<Candidate[]> {
+  const { inputs, outputs, taps, window, positions } = shape;
+  const { math, h } = options;
+  const k = inputs * taps;
+  const channels: Truncations[] = [];
+  for (let i = 0; i < inputs; i++) {
+    const own = weight.subarray(i * taps * outputs, (i + 1) * taps * outputs);
+    channels.push(await weightedSvd(math, own, taps, outputs, h && diagonalBlock(h, k, i * taps, taps), options.damping));
+  }
+  const largest = Math.min(taps, outputs, largestSaving(taps * outputs, taps + outputs));
+  const found: Candidate[] = [];
+  const kernels =
+    options.rank === undefined ? Array.from({ length: largest }, (_, i) => i + 1) : [options.rank].filter((r) => r <= largest);
+  for (const each of kernels) {
+    const m = inputs * each;
+    const design = new Float32Array(k * m);
+    for (const [i, channel] of channels.entries()) {
+      const { a } = await channel.factors(each);
+      for (let s = 0; s < taps; s++) for (let r = 0; r < each; r++) design[(i * taps + s) * m + i * each + r] = a[s * each + r]!;
+    }
+    const { b, lost } = await refitLast(math, h, design, weight, k, m, outputs);
+    found.push({
+      method: 'separable',
+      ranks: [each],
+      macs: positions * m * (taps + outputs),
+      params: m * (taps + outputs),
+      lost,
+      async build(): Promise<Factored> {
+        const depthwise = new Float32Array(m * taps);
+        for (let i = 0; i < inputs; i++)
+          for (let r = 0; r < each; r++)
+            for (let s = 0; s < taps; s++) depthwise[(i * each + r) * taps + s] = design[(i * taps + s) * m + i * each + r]!;
+        return {
+          stages: [windowStage([m, 1, ...window.kernel], depthwise, window, inputs), pointwise(b, m, outputs, 2)],
+          approximation: await math.product(design, b, k, m, outputs),
+        };
+      },
+    });
+  }
+  return found;
+}
+
+function diagonalBlock(h: Float32Array, k: number, from: number, size: number): Float32Array {
+  return Float32Array.from({ length: size * size }, (_, i) => h[(from + Math.floor(i / size)) * k + from + (i % size)]!);
 }

@@ -5,7 +5,7 @@ import { tensorTypeOf } from '../../ir/model.js';
 import type { LinearLayer } from '../../quant/layer-probe.js';
 import { transposed } from './weighted-svd.js';
 
-export const CONV_METHODS = ['channel', 'spatial', 'tucker', 'cp'] as const;
+export const CONV_METHODS = ['channel', 'spatial', 'tucker', 'cp', 'separable'] as const;
 export type ConvMethod = (typeof CONV_METHODS)[number];
 export type Method = 'svd' | ConvMethod;
 

@@ -173,6 +173,24 @@ describe('convolutions', () => {
     }
   });
 
+  test('separable: 64 to 128 channels of 3x3 take 8,768 weights instead of 73,728, and a weight of that form loses nothing', async () => {
+    const depthwise = randomTensor([64, 9], 70).floats();
+    const pointwise = randomTensor([128, 64], 71, 0.2).floats();
+    const weight = Float32Array.from({ length: 128 * 576 }, (_, i) => {
+      const [o, c, s] = [Math.floor(i / 576), Math.floor(i / 9) % 64, i % 9];
+      return pointwise[o * 64 + c]! * depthwise[c * 9 + s]!;
+    });
+    const model = conv(weight, [128, 64, 3, 3]);
+    const images = [{ x: randomTensor([2, 64, 9, 8], 72) }];
+    const weightsOf = (m: Model) =>
+      m.graph.initializers.filter((v) => v.initializer!.rank === 4).reduce((n, v) => n + v.initializer!.size, 0);
+    expect(weightsOf(model)).toBe(73_728);
+    const { result, layers } = await run(model, { rank: 1, conv: ['separable'] }, feedsDataset([{ x: randomTensor([30, 64, 9, 8], 73) }]));
+    expect(weightsOf(result)).toBe(8_768);
+    expect(layers[0]!.energy).toBeGreaterThan(0.999);
+    expect(difference(await runModel(model, images), await runModel(result, images))).toBeLessThan(0.02);
+  });
+
   test('auto takes the method that loses least; cost is what the model then costs', async () => {
     const model = conv(exact('spatial'), [16, 12, 3, 3]);
     const { result, layers, ctx } = await run(model, { targetMacs: 0.4, roundTo: 1 }, data);
@@ -185,7 +203,7 @@ describe('convolutions', () => {
     const model = conv(randomTensor([16, 12, 3, 3], 61, 0.2).floats(), [16, 12, 3, 3]);
     const given = [{ x: randomTensor([20, 12, 9, 8], 9) }];
     const [y] = await runModel(model, given);
-    for (const method of ['channel', 'spatial', 'tucker', 'cp'] as const) {
+    for (const method of ['channel', 'spatial', 'tucker', 'cp', 'separable'] as const) {
       const { result, layers } = await run(model, { rankRatio: 0.5, conv: [method], roundTo: 1 }, data);
       const [z] = await runModel(result, given);
       // Power about the mean of each channel: the bias takes up the rest.

@@ -48,7 +48,7 @@ export const lowRankOptions = z.object({
     .array(z.enum(['auto', 'none', ...CONV_METHODS]))
     .default(['auto'])
     .describe(
-      'how convolutions are factored: channel, spatial, tucker, cp, several of them, auto (the first three, the best for each) or none',
+      'how convolutions are factored: channel, spatial, tucker, cp, separable (its rank is kernels a channel), several of them, auto (the first three, the best for each) or none',
     ),
   only: z.array(z.string()).default([]).describe('only layers whose node or weight has one of these names (* stands for anything)'),
   exclude: z.array(z.string()).default([]).describe('layers to leave as they are, by the same names'),
@@ -73,5 +73,5 @@ export function budgetOf(options: LowRankOptions): { readonly kind: (typeof BUDG
 export function convMethods(options: LowRankOptions): readonly ConvMethod[] {
   const named = new Set(options.conv);
   if (named.has('none') && named.size > 1) throw usageError(`conv: expected none alone, got ${[...named].join(', ')}`);
-  return CONV_METHODS.filter((m) => named.has(m) || (named.has('auto') && m !== 'cp'));
+  return CONV_METHODS.filter((m) => named.has(m) || (named.has('auto') && m !== 'cp' && m !== 'separable'));
 }
