@@ -62,7 +62,7 @@ export async function mixedBars() {
         const { search } = await mixedPrecision({ trials, mode: 'static', pass: quantizeStatic, options: {}, maxDrop: target });
         found.push(search);
       }
-      const layers = await layerNames(model);
+      const layers = await layerNames(model, trials);
       const rated = await ranked(trials, layers, targets);
       // Hundreds of evaluations: only where asked for.
       const grown = process.env.PARE_BENCH_FORWARD ? await forward(trials, layers, targets) : undefined;
@@ -83,10 +83,13 @@ export async function mixedBars() {
   }
 }
 
-async function layerNames(model) {
+/** Layers that quantizing everything does quantize: the input layer stays float as it is, and greedy need not try it. */
+async function layerNames(model, trials) {
   const simple = (await runPasses(model, [simplify({ opset: 21 })], { engine: await nodeEngine() })).model;
+  const { records } = await trials.build([quantizeStatic({})]);
+  const left = new Set(records.flatMap((r) => r.skipped.map((s) => s.node)));
   return simple.graph.nodes
-    .filter((n) => ['Conv', 'Gemm', 'MatMul'].includes(n.opType) && n.input(1)?.isConstant)
+    .filter((n) => ['Conv', 'Gemm', 'MatMul'].includes(n.opType) && n.input(1)?.isConstant && !left.has(n.label))
     .map((n) => n.name || n.label);
 }
 

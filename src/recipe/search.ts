@@ -12,7 +12,7 @@ export interface SearchProblem {
   /** Measured loss where these layers are kept. */
   measure(kept: readonly number[]): Promise<number>;
   readonly target: number;
-  /** Most measurements (default: a quarter of the number of layers, 6 to 24). */
+  /** Most measurements (default: a third of the number of layers, 6 to 24). */
   readonly maxMeasurements?: number;
 }
 
@@ -30,9 +30,9 @@ export interface SearchResult {
   readonly points: readonly SearchPoint[];
 }
 
-const MEASUREMENTS = { least: 6, most: 24, share: 1 / 4 };
-/** Alternatives of one size that are tried after the predicted best has failed. */
-const ALTERNATIVES = 3;
+const MEASUREMENTS = { least: 6, most: 24, share: 1 / 3 };
+/** Alternatives of one size that are tried after the predicted best has failed, as far as the measurements last. */
+const ALTERNATIVES = 4;
 /** Alternatives predicted worse than this factor of the best of their size are not worth a measurement. */
 const WORTH_TRYING = 2;
 /** Layers from which exchanges look at the most promising candidates only. */

@@ -53,7 +53,7 @@ export function addQuantizeCommand(program: Command): void {
     .addOption(
       new Option(
         '--max-trials <n>',
-        'trials of settings that --max-drop may take (default: a quarter of the number of layers, 6 to 24)',
+        'trials of settings that --max-drop may take (default: a third of the number of layers, 6 to 24)',
       ).argParser(positiveInteger),
     )
     .option(
