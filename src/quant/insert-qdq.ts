@@ -181,7 +181,7 @@ class Inserter {
   #quantizeWeight(plan: WeightPlan, dataScales: ReadonlyMap<Node, number>): { report: InsertedWeight; biasCount: number } {
     const { value, readers } = plan;
     const name = value.name;
-    const given = plan.granularity.kind === 'channel' ? this.#options.given?.get(value) : undefined;
+    const given = this.#options.given?.get(value);
     const w = given
       ? givenWeight(plan, given)
       : quantizeWeight(plan, this.#options.weights, (c) => dataScales.get(c.node)!, this.#options.clipWeights);

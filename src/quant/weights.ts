@@ -45,20 +45,22 @@ export interface WeightCodes {
   readonly axis: number | undefined;
 }
 
-/** Codes that were decided elsewhere: int4, with the scale of each output channel. */
+/** Codes that were decided elsewhere, int4 or int8, with the scale of each output channel, or one where the plan has one. */
 export interface GivenWeight {
   readonly codes: Tensor;
   readonly scale: Float32Array;
 }
 
-/** A weight whose codes are given, for a plan by channel. */
+/** A weight whose codes are given. */
 export function givenWeight(plan: WeightPlan, { codes, scale }: GivenWeight): WeightCodes {
   const zeroPoint = new Int32Array(scale.length);
+  const dims = plan.granularity.kind === 'channel' ? [scale.length] : [];
+  const dtype = codes.dtype === 'int8' ? 'int8' : 'int4';
   return {
     data: codes,
-    scale: Tensor.of('float', [scale.length], scale),
-    zeroPoint: codesTensor('int4', [scale.length], zeroPoint),
-    parameters: { dtype: 'int4', scale, zeroPoint, codes: { min: -8, max: 7 } },
+    scale: Tensor.of('float', dims, scale),
+    zeroPoint: codesTensor(dtype, dims, zeroPoint),
+    parameters: { dtype, scale, zeroPoint, codes: dtype === 'int8' ? { min: -128, max: 127 } : { min: -8, max: 7 } },
     axis: plan.granularity.kind === 'channel' ? plan.granularity.axis : undefined,
   };
 }

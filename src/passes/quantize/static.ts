@@ -280,7 +280,7 @@ const NESTED_REASON = 'it is inside a subgraph, where ranges cannot be measured:
  * A MatMul followed by the Add of a vector would be merged to a float Gemm by ONNX Runtime before it looks at Q/DQ.
  * It leaves the pair alone where the vector has two dimensions ([1, n]); broadcasting gives the same sum.
  */
-function detachMatMulBiases(annotation: Annotation): void {
+export function detachMatMulBiases(annotation: Annotation): void {
   for (const { node, integer } of annotation.compute) {
     if (!integer || node.opType !== 'MatMul') continue;
     const rank = tensorTypeOf(node.output())?.shape?.length ?? 0;
