@@ -126,6 +126,17 @@ describe('TypeScript in the documentation', () => {
     expect(written.graph.nodes.find((node) => node.name === 'dense2')?.input(1)?.initializer?.dtype).toBe('float');
   });
 
+  it('distillation: a student comes closer to its teacher', () => {
+    const emitted = join(folder, 'out', relative(ROOT, folder), 'distill-sample.js');
+    copyFileSync(join(ROOT, 'examples/digits.onnx'), join(folder, 'model.onnx'));
+    writeFileSync(join(folder, 'calib.npz'), digits(0, 5));
+    const run = spawnSync(process.execPath, [emitted], { cwd: folder, encoding: 'utf8' });
+    expect(run.stderr).toBe('');
+    const share = /distance from the teacher: ([\d.]+) of what it was/.exec(run.stdout)?.[1];
+    expect(Number(share)).toBeLessThan(0.3);
+    expect(existsSync(join(folder, 'student.onnx'))).toBe(true);
+  });
+
   it.skipIf(!chromium)(
     'README: shrinks a model in a browser',
     async () => {
