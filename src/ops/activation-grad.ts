@@ -11,8 +11,8 @@ const below = (b: GradBuilder, x: Value, limit: number): Value => b.op('Less', [
 const STEEP = 1e30;
 
 /**
- * 1 where x > 0 (or x >= 0 with `atZero` 1), else 0, in the type of x. In float one clipped line, 0 <= 1e30 x + atZero <= 1, which ONNX Runtime
- * computes in one pass on all threads; a comparison and a cast take five times as long.
+ * 1 where x > 0 (or x >= 0 with `atZero` 1), else 0, in the type of x. In float one clipped line, 0 <= 1e30 x + atZero <= 1: one pass over
+ * x. With the product by dy on 64x16x32x32, one thread of the processor: 1.6 ms, a comparison and a cast 1.8 ms, Where 2.5 ms.
  */
 function step(b: GradBuilder, x: Value, atZero: 0 | 1 = 0): Value {
   if (dtypeOf(x) !== 'float') return b.cast(atZero ? b.op('GreaterOrEqual', [x, b.number(x, 0)]) : above(b, x, 0), dtypeOf(x));
@@ -104,8 +104,8 @@ function clipGrad(ctx: GradContext): (Value | null)[] {
   const limits = [ctx.has(1) ? under() : null, ctx.has(2) ? over() : null];
   const cut = limits[0] && limits[1] ? b.op('Or', [limits[0], limits[1]]) : (limits[0] ?? limits[1]);
   const through = (): Value => {
-    const within = withinLimits(ctx);
-    if (within) return b.mul(dy, within);
+    // What was not cut off is as it was. On 32x96x32x32, one thread: 7.0 ms with Clip itself; both comparisons as a clipped parabola 11.9 ms.
+    if (cut && dtypeOf(x) === 'float') return b.mask(b.op('Equal', [x, ctx.node.output(0)]), dy);
     return cut ? b.where(cut, b.number(dy, 0), dy) : dy;
   };
   const dx = wants[0] ? through() : null;
@@ -118,19 +118,6 @@ function clipGrad(ctx: GradContext): (Value | null)[] {
     return b.reshape(b.reduceSum(b.mask(mine, dy), all), dimsOf(ctx.input(i)));
   };
   return [dx, limit(1), limit(2)];
-}
-
-/** 1 from the lower to the upper limit, where both or one of them are known finite numbers; undefined elsewhere. */
-function withinLimits(ctx: GradContext): Value | undefined {
-  const { b } = ctx;
-  const x = ctx.input(0);
-  const [low, high] = [1, 2].map((i) => (ctx.has(i) ? ctx.constant(i)?.numbers()[0] : undefined));
-  if ((ctx.has(1) && !Number.isFinite(low)) || (ctx.has(2) && !Number.isFinite(high)) || dtypeOf(x) !== 'float') return undefined;
-  if (low !== undefined && high !== undefined && low > high) return undefined;
-  const above = low === undefined ? undefined : b.shift(x, -low);
-  const below = high === undefined ? undefined : b.sub(b.number(x, high), x);
-  const distance = above && below ? b.mul(above, below) : (above ?? below);
-  return distance && step(b, distance, 1);
 }
 
 const grads: Record<string, GradFn> = {

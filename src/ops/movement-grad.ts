@@ -1,7 +1,7 @@
 // Gradients of the operators that move blocks of elements: each is the movement back, with sums where elements were repeated.
 import type { Value } from '../ir/graph.js';
-import type { GradBuilder } from './grad-builder.js';
-import { dimsOf } from './grad-builder.js';
+import { Tensor } from '../ir/tensor.js';
+import { dimsOf, dtypeOf, type GradBuilder } from './grad-builder.js';
 import type { GradContext, GradFn } from './op.js';
 
 const fromFront = (axis: number, rank: number): number => (axis < 0 ? axis + rank : axis);
@@ -235,6 +235,10 @@ export const sliceGrad: GradFn = (ctx) => {
     const start = firstIndex(extent, starts[i]!, step);
     const spread = Math.abs(step);
     const first = step < 0 ? start + (count - 1) * step : start;
+    if (spread > 1 && count > 1 && axis === dims.length - 1 && extent <= SPREAD_BY_PRODUCT && isSpreadable(grad)) {
+      grad = spreadElements(b, grad, extent, start, step);
+      continue;
+    }
     if (step < 0 && count > 0) grad = b.slice(grad, [axis], [-1], [-count - 1], [-1]);
     if (spread > 1 && count > 1) grad = dilate(b, grad, axis, spread);
     if (count === 0) {
@@ -250,6 +254,22 @@ export const sliceGrad: GradFn = (ctx) => {
 /** Index of the first element that a slice takes. */
 function firstIndex(extent: number, start: number, step: number): number {
   return Math.max(0, Math.min(start < 0 ? start + extent : start, step < 0 ? extent - 1 : extent));
+}
+
+/**
+ * Extent of the last axis up to which elements are spread by a product with zeros and ones. On 64x16x16x16 to 64x16x32x32, one thread: 1.4 ms with the
+ * rows spread by Pad; Pad moves single elements one by one, 7.0 ms.
+ */
+const SPREAD_BY_PRODUCT = 128;
+
+const isSpreadable = (v: Value): boolean => dtypeOf(v) === 'float' || dtypeOf(v) === 'double';
+
+/** Element i of the last axis at position start + i * step of `extent`, zeros elsewhere. */
+function spreadElements(b: GradBuilder, grad: Value, extent: number, start: number, step: number): Value {
+  const count = dimsOf(grad).at(-1)!;
+  const places = new Float32Array(count * extent);
+  for (let i = 0; i < count; i++) places[i * extent + start + i * step] = 1;
+  return b.op('MatMul', [grad, b.constant('places', Tensor.from(dtypeOf(grad), [count, extent], places))]);
 }
 
 /** Zeros between the elements along an axis: extent (n - 1) * spread + 1. */
