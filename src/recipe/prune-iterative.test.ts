@@ -75,7 +75,7 @@ beforeAll(async () => {
     seed: 1,
   });
   dense = last;
-});
+}, 60_000);
 
 async function prune(
   kind: Parameters<typeof iterativePruning>[0],

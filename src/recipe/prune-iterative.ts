@@ -1,7 +1,7 @@
 // Iterative pruning: prune a little, train, measure, again. The course of size and quality goes to the report; with a largest drop the last point that
 // keeps it is the result. Lottery tickets (Frankle and Carbin 2019): after each step the weights that are left return to where they started.
 import { modelCost } from '../analysis/cost.js';
-import { masksOf } from '../analysis/masks.js';
+import { masksOf, trainableMasks } from '../analysis/masks.js';
 import { trainableParameters } from '../analysis/trainable.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Metric } from '../data/metric.js';
@@ -35,7 +35,8 @@ export interface IterativeSources {
   readonly maxDrop?: number | undefined;
   readonly seed: number;
   readonly session?: SessionOptions | undefined;
-  readonly onPoint?: ((point: PrunePoint, steps: number) => void) | undefined;
+  /** Called after each step, with the number of steps and the metric. */
+  readonly onPoint?: ((point: PrunePoint, steps: number, metric: string | null) => void) | undefined;
 }
 
 /** A point of the course; step 0 is the model as it is given. */
@@ -91,6 +92,7 @@ class Course {
   readonly #sources: IterativeSources;
   readonly #ctx: PassContext;
   readonly #points: PrunePoint[] = [];
+  readonly #metric: Metric | undefined;
 
   constructor(model: Model, options: RecoveryOptions, kind: PruningKind, sources: IterativeSources, ctx: PassContext) {
     this.#model = model;
@@ -98,6 +100,7 @@ class Course {
     this.#kind = kind;
     this.#sources = sources;
     this.#ctx = ctx;
+    this.#metric = sources.validation && (sources.metric ?? defaultMetric(model, sources.validation));
   }
 
   async run(): Promise<boolean> {
@@ -106,7 +109,7 @@ class Course {
     if (maxDrop !== undefined && !validation)
       throw usageError('a largest drop needs data to measure quality on: expected --validation SPEC or labelled --data');
     const given = cloneModel(model);
-    const metric = validation && (this.#sources.metric ?? defaultMetric(model, validation));
+    const metric = this.#metric;
     const validator = validation && metric && new Validator(given, validation, metric, ctx, session);
     const recovery = await Recovery.open({ data, options: o, seed, session, ctx }, this.#sources.teacher ?? given);
     try {
@@ -135,7 +138,7 @@ class Course {
         if (!kept) break;
         chosen = { step: i + 1, model: cloneModel(model) };
       }
-      this.#deliver(chosen, metric, widths, stepper);
+      this.#deliver(chosen, widths, stepper);
       return true;
     } finally {
       await validator?.close();
@@ -168,11 +171,12 @@ class Course {
     const cost = costOf(this.#model);
     const whole = { ...point, ...cost, sparsity: zerosOf(this.#model) };
     this.#points.push(whole);
-    this.#sources.onPoint?.(whole, steps);
+    this.#sources.onPoint?.(whole, steps, this.#metric?.name ?? null);
   }
 
-  #deliver(chosen: { step: number; model: Model }, metric: Metric | undefined, widths: Widths, stepper: PruneStepper): void {
+  #deliver(chosen: { step: number; model: Model }, widths: Widths, stepper: PruneStepper): void {
     const { maxDrop } = this.#sources;
+    const metric = this.#metric;
     if (chosen.step === 0) {
       const [first, next] = this.#points;
       throw qualityError(
@@ -200,12 +204,6 @@ class Course {
     const groups = widths.upTo(chosen.step);
     if (groups.length > 0) this.#ctx.note('groups', groups);
   }
-}
-
-/** Masks of weights that training changes: others stay as they are anyway. */
-function trainableMasks(model: Model): Map<string, Uint8Array> {
-  const trained = new Set(trainableParameters(model).map((v) => v.name));
-  return new Map([...masksOf(model)].filter(([name]) => trained.has(name)));
 }
 
 /** Weights back to where they started, under the masks. Throws E_USAGE where the source lacks a masked weight. */

@@ -133,7 +133,7 @@ async function pruneInSteps(command: Command, model: string, flags: PruneFlags, 
         maxDrop: flags.maxDrop,
         seed: flags.seed,
         session: cli.session,
-        onPoint: (point, steps) => cli.progress.log(describePoint(point, steps, metric?.name)),
+        onPoint: (point, steps, name) => cli.progress.log(describePoint(point, steps, name)),
       },
     );
     return { passes: [pass] };

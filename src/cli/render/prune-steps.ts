@@ -5,11 +5,10 @@ import { formatCount, formatMs, formatQuality } from '../../util/format.js';
 import { renderTable } from './table.js';
 
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
-const quality = (metric: string | null | undefined, value: number | null) =>
-  value === null || !metric ? '-' : formatQuality(metric, value);
+const quality = (metric: string | null, value: number | null) => (value === null || metric === null ? '-' : formatQuality(metric, value));
 
 /** One line for a step. */
-export function describePoint(point: PrunePoint, steps: number, metric: string | undefined): string {
+export function describePoint(point: PrunePoint, steps: number, metric: string | null): string {
   const { step, removed, sparsity, params, pruned, recovered, ms } = point;
   if (step === 0) return `as given: ${formatCount(params)} parameters${recovered === null ? '' : `, ${quality(metric, recovered)}`}`;
   const zeros = sparsity > 0 ? `, ${percent(sparsity)} zeros` : '';
