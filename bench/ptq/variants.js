@@ -62,10 +62,15 @@ process.stdout.write(JSON.stringify(answers));
   return JSON.parse(run.stdout);
 }
 
-async function inPage(body, argument) {
+/** Seconds are printed as they pass: a page on a busy machine takes minutes. */
+async function inPage(name, body, argument) {
   const answers = {};
   await withPage(WORK, body, async (run) => {
-    for (const dtype of ['fp32', ...DTYPES]) answers[dtype] = await run({ ...argument, dtype, device: 'wasm' });
+    for (const dtype of ['fp32', ...DTYPES]) {
+      const start = performance.now();
+      answers[dtype] = await run({ ...argument, dtype, device: 'wasm' });
+      figure(`  ${name} ${dtype}`, `answered after ${((performance.now() - start) / 1000).toFixed(1)} s`);
+    }
   });
   return answers;
 }
@@ -172,6 +177,10 @@ function divergence(a, b, classes) {
   return total / rows;
 }
 
+/**
+ * Logits alone: the text-generation pipeline takes a decoder without a cache, but feeds it the last token only from the second step on, so that it
+ * repeats itself.
+ */
 async function gptBars() {
   const vocabulary = JSON.parse(readFileSync(shared('text-models/shakespeare_vocab.json'), 'utf8'));
   const text = readFileSync(shared('tiny-shakespeare/input.txt'), 'utf8');
@@ -195,7 +204,7 @@ async function gptBars() {
   const node = inNode(LOGITS, { texts });
   judgeLogits('variants-gpt-node', node, node.fp32, vocabulary.length);
   if (!existsSync(CHROMIUM)) return figure('variants-gpt-page', `skipped, no browser at ${CHROMIUM} (set PARE_CHROMIUM)`);
-  const page = await inPage(LOGITS, { texts });
+  const page = await inPage('variants-gpt-page', LOGITS, { texts });
   judgeLogits('variants-gpt-page', page, node.fp32, vocabulary.length);
   const between = Math.max(...['fp32', ...DTYPES].map((d) => divergence(node[d], page[d], vocabulary.length)));
   atMost('variants-gpt-between', between, LARGEST_BETWEEN, 'nats, Node against page');
@@ -230,7 +239,7 @@ async function bertBars() {
   if (wanted('variants-pipeline-node')) judge('variants-pipeline-node', inNode(CLASSIFY, { rows: labelledRows(872) }));
   if (!wanted('variants-pipeline-page')) return;
   if (!existsSync(CHROMIUM)) return figure('variants-pipeline-page', `skipped, no browser at ${CHROMIUM} (set PARE_CHROMIUM)`);
-  judge('variants-pipeline-page', await inPage(CLASSIFY, { rows: labelledRows(PAGE_ROWS) }));
+  judge('variants-pipeline-page', await inPage('variants-pipeline-page', CLASSIFY, { rows: labelledRows(PAGE_ROWS) }));
 }
 
 export async function variantBars() {
