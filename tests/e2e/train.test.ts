@@ -1,27 +1,40 @@
 // `pare train` as a user meets it: JSON, report and files; killed or interrupted and resumed to the same bytes; errors that say what is missing.
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { encodeNpz, Tensor } from '../../src/index.js';
-import { readModel } from '../../src/node/index.js';
+import { encodeNpz } from '../../src/data/npz.js';
+import { Tensor } from '../../src/ir/tensor.js';
+import { readModel } from '../../src/node/files.js';
 import { Rng } from '../../src/util/rng.js';
 
 const BIN = join(import.meta.dirname, '../../bin/pare.js');
 const PIXELS = 784;
-const TRAINING = ['--data', 'train.npz', '--validation', 'test.npz', '--optimizer', 'adam', '--batch-size', '48', '--threads', '2'];
+const TRAINING = ['--data', 'train.npz', '--validation', 'test.npz', '--optimizer', 'adam', '--batch-size', '48', '--threads', '1'];
 
 let folder: string;
 
-function pare(...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [BIN, ...args], { encoding: 'utf8', cwd: folder });
-  return { status, stdout, stderr };
+interface Ended {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
 }
 
-function pareJson(...args: string[]) {
-  const run = pare(...args, '--json');
+/** Runs that do not wait for each other are started together: most of their time is that of starting. */
+function pare(...args: string[]): Promise<Ended> {
+  return new Promise((done) => {
+    const child = spawn(process.execPath, [BIN, ...args], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
+    const [stdout, stderr]: [Buffer[], Buffer[]] = [[], []];
+    child.stdout.on('data', (part: Buffer) => stdout.push(part));
+    child.stderr.on('data', (part: Buffer) => stderr.push(part));
+    child.on('close', (status) => done({ status, stdout: Buffer.concat(stdout).toString(), stderr: Buffer.concat(stderr).toString() }));
+  });
+}
+
+async function pareJson(...args: string[]) {
+  const run = await pare(...args, '--json');
   expect(run.stderr).not.toContain('E_');
   expect(run.status).toBe(0);
   return JSON.parse(run.stdout);
@@ -49,13 +62,13 @@ const bytes = (name: string) => readFileSync(join(folder, name));
 const leftovers = () =>
   readdirSync(folder).filter((name) => !name.includes('killed') && (name.endsWith('.tmp') || name.endsWith('.checkpoint')));
 
-beforeAll(() => {
+beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'pare-train-'));
   writeDigits('train.npz', 0, 60);
   writeDigits('test.npz', 800, 820);
   writeDigits('bare.npz', 0, 2, false);
-  expect(pare('new', 'mlp', '-o', 'mlp.onnx', '--sizes', '196,32,10', '--seed', '1').status).toBe(0);
-});
+  expect((await pare('new', 'mlp', '-o', 'mlp.onnx', '--sizes', '196,32,10', '--seed', '1')).status).toBe(0);
+}, 60_000);
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -64,6 +77,8 @@ test('learns, proves it on other data, and gives the same bytes again', async ()
     'train',
     'mlp.onnx',
     ...TRAINING,
+    '--threads',
+    '2',
     '--epochs',
     '10',
     '--lr',
@@ -75,13 +90,16 @@ test('learns, proves it on other data, and gives the same bytes again', async ()
     '--clip-norm',
     '1',
   ];
-  const record = pareJson(...options, '-o', 'a.onnx', '--report', 'a.html');
+  const record = await pareJson(...options, '-o', 'a.onnx', '--report', 'a.html');
+  const again = await pare(...options, '-o', 'b.onnx', '--quiet');
   expect(record.quality).toMatchObject({ metric: 'top1', samples: 200, higherIsBetter: true });
   expect(record.quality.before).toBeLessThan(0.4);
   expect(record.quality.after).toBeGreaterThan(0.7);
   expect(record.output).toMatchObject({ path: 'a.onnx', params: record.input.params, macs: record.input.macs });
   expect(record.latency.runs).toBeGreaterThan(0);
   const { training } = record.passes[0].notes;
+  expect(training.memory).toMatchObject({ parameters: 6634 * 4, gradients: 6634 * 4, optimizer: 6634 * 8, states: 0, recomputed: 0 });
+  expect(training.memory.kept[0].bytes).toBe(48 * 196 * 4);
   expect(training).toMatchObject({
     loss: 'cross-entropy',
     metric: 'top1',
@@ -95,7 +113,8 @@ test('learns, proves it on other data, and gives the same bytes again', async ()
   const report = readFileSync(join(folder, 'a.html'), 'utf8');
   expect(report).toContain('<h2>Training</h2>');
   expect(report).toContain('<svg class="lines"');
-  expect(pare(...options, '-o', 'b.onnx', '--quiet').stdout).toBe('');
+  expect(report).toContain('a step holds');
+  expect(again.stdout).toBe('');
   expect(bytes('b.onnx').equals(bytes('a.onnx'))).toBe(true);
   expect(leftovers()).toEqual([]);
   const [before, after] = [await readModel(join(folder, 'mlp.onnx')), await readModel(join(folder, 'a.onnx'))];
@@ -104,10 +123,14 @@ test('learns, proves it on other data, and gives the same bytes again', async ()
   expect(after.metadata.get('pare.input_sha256')).toBe(record.input.sha256);
 });
 
-test('the same bytes with reading threads and augmentation', () => {
+test('the same bytes with reading threads and augmentation', async () => {
   const options = ['train', 'mlp.onnx', ...TRAINING, '--epochs', '2', '--augment', 'mixup:0.2,noise:0.05', '--quiet'];
-  expect(pare(...options, '-o', 'here.onnx').status).toBe(0);
-  expect(pare(...options, '-o', 'threads.onnx', '--workers', '2').stderr).toBe('');
+  const [here, threads] = await Promise.all([
+    pare(...options, '-o', 'here.onnx'),
+    pare(...options, '-o', 'threads.onnx', '--workers', '2'),
+  ]);
+  expect(here.status).toBe(0);
+  expect(threads.stderr).toBe('');
   expect(bytes('threads.onnx').equals(bytes('here.onnx'))).toBe(true);
 });
 
@@ -146,7 +169,7 @@ test('killed at random moments and resumed: the bytes of the training that was l
     '--ema',
     '0.9',
   ];
-  expect(pare(...args, '-o', 'whole.onnx').status).toBe(0);
+  const whole = pare(...args, '-o', 'whole.onnx');
   const rng = new Rng(Date.now());
   let kills = 0;
   for (let round = 0; round < 2; round++) {
@@ -161,29 +184,34 @@ test('killed at random moments and resumed: the bytes of the training that was l
     if (ended === 0) break;
   }
   expect(kills).toBeGreaterThan(0);
-  if (!existsSync(join(folder, 'killed.onnx'))) expect(pare(...args, '-o', 'killed.onnx', '--resume').status).toBe(0);
+  if (!existsSync(join(folder, 'killed.onnx'))) expect((await pare(...args, '-o', 'killed.onnx', '--resume')).status).toBe(0);
+  expect((await whole).status).toBe(0);
   expect(bytes('killed.onnx').equals(bytes('whole.onnx'))).toBe(true);
   expect(existsSync(join(folder, 'killed.onnx.checkpoint'))).toBe(false);
 });
 
 test('Ctrl-C leaves the checkpoint and nothing else', async () => {
   const args = ['train', 'mlp.onnx', ...TRAINING, '--epochs', '15', '--no-verify', '-o', 'stopped.onnx', '--checkpoint', 'stopped.state'];
+  const whole = args.map((a) => (a === 'stopped.onnx' ? 'plain.onnx' : a)).filter((a) => a !== '--checkpoint' && a !== 'stopped.state');
+  const plain = pare(...whole);
   const { ended, stderr } = await interrupted([...args, '--checkpoint-every', '1'], 'stopped.state', 'SIGINT', 50);
   expect(ended).toBe(130);
   expect(stderr).toContain('checkpoint: stopped.state; --resume goes on from it');
   expect(existsSync(join(folder, 'stopped.onnx'))).toBe(false);
-  expect(pare(...args, '--resume').status).toBe(0);
+  const [resumed, other] = await Promise.all([
+    pare(...args, '--resume'),
+    pare(...args.map((a) => (a === 'stopped.onnx' ? 'other.onnx' : a)), '--resume', '--seed', '5'),
+  ]);
+  expect(resumed.status).toBe(0);
   expect(existsSync(join(folder, 'stopped.state'))).toBe(true);
-  const whole = args.map((a) => (a === 'stopped.onnx' ? 'plain.onnx' : a)).filter((a) => a !== '--checkpoint' && a !== 'stopped.state');
-  expect(pare(...whole).status).toBe(0);
+  expect((await plain).status).toBe(0);
   expect(bytes('stopped.onnx').equals(bytes('plain.onnx'))).toBe(true);
-  const other = pare(...args, '--resume', '--seed', '5');
   expect(other.status).toBe(1);
   expect(other.stderr).toContain('E_DATA: checkpoint of another training: seed: expected 5, got 0');
 });
 
 test('freezes by name', async () => {
-  const record = pareJson(
+  const record = await pareJson(
     'train',
     'mlp.onnx',
     ...TRAINING,
@@ -204,13 +232,13 @@ test('freezes by name', async () => {
   }
 });
 
-test('a language model learns from running text', () => {
+test('a language model learns from running text', async () => {
   const text = 'the quick brown fox jumps over the lazy dog. '.repeat(60);
   writeFileSync(join(folder, 'text.txt'), text);
   writeFileSync(join(folder, 'vocabulary.json'), JSON.stringify([...new Set(text)].sort()));
   const size = ['--vocabulary', String(new Set(text).size), '--layers', '1', '--hidden', '32', '--heads', '2', '--positions', '16'];
-  expect(pare('new', 'gpt-nano', '-o', 'gpt.onnx', ...size).stderr).toBe('');
-  const record = pareJson(
+  expect((await pare('new', 'gpt-nano', '-o', 'gpt.onnx', ...size)).stderr).toBe('');
+  const record = await pareJson(
     'train',
     'gpt.onnx',
     '--data',
@@ -228,17 +256,21 @@ test('a language model learns from running text', () => {
   expect(record.quality.after).toBeLessThan(record.quality.before / 2);
 });
 
-test('says what is missing', () => {
-  const bare = pare('train', 'mlp.onnx', '--data', 'bare.npz');
+test('says what is missing', async () => {
+  const train = (...args: string[]) => pare('train', 'mlp.onnx', ...args);
+  const data = ['--data', 'train.npz'];
+  const [bare, none, hinge, weights, all] = await Promise.all([
+    train('--data', 'bare.npz'),
+    train(),
+    train(...data, '--loss', 'hinge'),
+    train(...data, '--class-weights', '1,2', '-o', 'weights.onnx'),
+    train(...data, '--freeze', '*', '-o', 'all.onnx'),
+  ]);
   expect(bare.status).toBe(1);
   expect(bare.stderr).toContain('E_USAGE: training: expected labelled data, got "bare.npz" without labels');
-  expect(pare('train', 'mlp.onnx').stderr).toContain('train needs labelled data: expected --data SPEC, got none');
-  expect(pare('train', 'mlp.onnx', '--data', 'train.npz', '--loss', 'hinge').stderr).toContain(
-    'cross-entropy, bce, mse, l1, huber, kl, cosine',
-  );
-  const weights = pare('train', 'mlp.onnx', '--data', 'train.npz', '--class-weights', '1,2');
+  expect(none.stderr).toContain('train needs labelled data: expected --data SPEC, got none');
+  expect(hinge.stderr).toContain('cross-entropy, bce, mse, l1, huber, kl, cosine');
   expect(weights.stderr).toContain('class weights: expected 10, one a class, got 2');
-  const all = pare('train', 'mlp.onnx', '--data', 'train.npz', '--freeze', '*');
   expect(all.stderr).toContain('all are frozen');
   expect(leftovers()).toEqual([]);
 });
