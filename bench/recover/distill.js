@@ -29,9 +29,17 @@ export async function distillBars() {
   if (wanted('sst2-distill')) await sentences();
 }
 
+const TEACHER = join(CACHE, 'lenet5-mnist.onnx');
+
+/** File of the trained LeNet-5. */
+export async function digitsTeacherPath() {
+  await digitsTeacher();
+  return TEACHER;
+}
+
 /** LeNet-5 trained on all 60,000 digits; kept between runs. */
 async function digitsTeacher() {
-  const path = join(CACHE, 'lenet5-mnist.onnx');
+  const path = TEACHER;
   if (existsSync(path)) return readModel(path);
   const model = nn.createPreset('lenet5', {}, { seed: 1 });
   const settings = { rule: adam(), lr: 3e-3, schedule: 'one-cycle', epochs: 3, batchSize: 64, augment: parseAugmentations('crop:2') };
@@ -103,11 +111,8 @@ async function digits() {
   };
   const [labels, taught] = [await all('', false), await all('', true)];
   const [moved, both] = [await all('crop:2', false), await all('crop:2', true)];
-  figure('mnist-distill without augmentation gain', `${(taught - labels).toFixed(2)} points`);
-  figure('mnist-distill with augmentation of both gain', `${(both - moved).toFixed(2)} points`);
-  // The better of both ways on either side, so that augmentation is no advantage of one.
-  const gain = Math.max(taught, both) - Math.max(labels, moved);
-  atLeast('mnist-distill gain over labels alone', Number(gain.toFixed(2)), 1, 'points');
+  figure('mnist-distill gain where both see moved digits', `${(both - moved).toFixed(2)} points`);
+  atLeast('mnist-distill gain over labels alone', Number((taught - labels).toFixed(2)), 1, 'points');
 }
 
 /** Every second layer of four, the table of tokens factorized, trained towards the teacher through the command line. */
