@@ -1,8 +1,9 @@
-// Gradients of convolutions. Input: a convolution with the flipped weight, or a transposed one where the stride is more than 1. Weight: in the form
-// that conv-weight-grad.ts chooses.
+// Gradients of convolutions. Input: a convolution with the flipped weight, or a transposed one where the stride is more than 1; a product of matrices
+// for small depthwise maps. Weight: in the form that conv-weight-grad.ts chooses.
 
 import type { Value } from '../ir/graph.js';
 import { weightGrad } from './conv-weight-grad.js';
+import { depthwiseInputGrad } from './depthwise-grad.js';
 import { dimsOf, dtypeOf, type GradBuilder, sameDims } from './grad-builder.js';
 import type { GradContext, GradFn } from './op.js';
 import { type StaticWindow, staticWindow } from './window-static.js';
@@ -25,6 +26,9 @@ function flipped(b: GradBuilder, weight: Value, group: number): Value {
 function inputGrad(b: GradBuilder, dims: readonly number[], weight: Value, dy: Value, w: StaticWindow, group: number): Value {
   const sizes = dims.slice(2);
   const outputs = dimsOf(dy).slice(2);
+  const depthwise = group > 1 && group === dims[1] && group === dimsOf(dy)[1];
+  const small = depthwise ? depthwiseInputGrad(b, dims, weight, dy, w) : undefined;
+  if (small) return small;
   // Input elements behind the last window are not read.
   const read = outputs.map((o, i) => (o - 1) * w.strides[i]! + w.extents[i]! - w.begins[i]! - w.ends[i]!);
   const begins = w.extents.map((e, i) => e - 1 - w.begins[i]!);

@@ -8,7 +8,7 @@
 
 import type { Value } from '../ir/graph.js';
 import { Tensor } from '../ir/tensor.js';
-import { depthwiseWeightGrad } from './depthwise-weight-grad.js';
+import { depthwiseWeightGrad } from './depthwise-grad.js';
 import { dimsOf, dtypeOf, type GradBuilder } from './grad-builder.js';
 import { multiply } from './matmul-grad.js';
 import { type StaticWindow, windowTaps } from './window-static.js';

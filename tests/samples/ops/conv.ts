@@ -19,6 +19,12 @@ const conv: OpSample[] = [
   { op: 'Conv', label: 'depthwise, two outputs a channel', inputs: [x, rand([8, 1, 3, 3]), rand([8])], attributes: { group: 4 } },
   {
     op: 'Conv',
+    label: 'depthwise, many samples of small maps',
+    inputs: [rand([7, 3, 5, 4]), rand([3, 1, 2, 3])],
+    attributes: { group: 3, pads: [1, 0, 0, 2], strides: [2, 1], dilations: [1, 2] },
+  },
+  {
+    op: 'Conv',
     label: 'depthwise, larger maps',
     inputs: [rand([2, 3, 12, 9]), rand([3, 1, 3, 2])],
     attributes: { group: 3, pads: [1, 0, 2, 1], dilations: [2, 1] },
