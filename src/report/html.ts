@@ -2,6 +2,7 @@
 import type { ModelFacts, RunRecord } from '../pass/record.js';
 import { formatBytes, formatCount, formatMs, formatNumber, formatQuality, formatSpeed } from '../util/format.js';
 import { escapeHtml } from './escape.js';
+import { factorsSection } from './factors.js';
 import { card, cardRow, page } from './page.js';
 import { findingsSection, planSection, slowerSection } from './plan.js';
 import { widthsSection } from './prune.js';
@@ -24,6 +25,7 @@ export function renderReport(record: RunRecord): string {
     planSection(record.plan),
     findingsSection(record.explanation),
     widthsSection(record),
+    factorsSection(record),
     sparsitySection(record),
     sizeSection(record.tensors.after.length > 0 ? record.tensors.after : record.tensors.before, (record.output ?? record.input).bytes),
     outputsSection(record.outputs),
