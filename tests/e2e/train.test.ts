@@ -36,7 +36,7 @@ function pare(...args: string[]): Promise<Ended> {
 async function pareJson(...args: string[]) {
   const run = await pare(...args, '--json');
   expect(run.stderr).not.toContain('E_');
-  expect(run.status).toBe(0);
+  expect(run.status, run.stderr).toBe(0);
   return JSON.parse(run.stdout);
 }
 
@@ -129,7 +129,7 @@ test('the same bytes with reading threads and augmentation', async () => {
     pare(...options, '-o', 'here.onnx'),
     pare(...options, '-o', 'threads.onnx', '--workers', '2'),
   ]);
-  expect(here.status).toBe(0);
+  expect(here.status, here.stderr).toBe(0);
   expect(threads.stderr).toBe('');
   expect(bytes('threads.onnx').equals(bytes('here.onnx'))).toBe(true);
 });
@@ -202,7 +202,7 @@ test('Ctrl-C leaves the checkpoint and nothing else', async () => {
     pare(...args, '--resume'),
     pare(...args.map((a) => (a === 'stopped.onnx' ? 'other.onnx' : a)), '--resume', '--seed', '5'),
   ]);
-  expect(resumed.status).toBe(0);
+  expect(resumed.status, resumed.stderr).toBe(0);
   expect(existsSync(join(folder, 'stopped.state'))).toBe(true);
   expect((await plain).status).toBe(0);
   expect(bytes('stopped.onnx').equals(bytes('plain.onnx'))).toBe(true);
@@ -266,7 +266,7 @@ test('says what is missing', async () => {
     train(...data, '--class-weights', '1,2', '-o', 'weights.onnx'),
     train(...data, '--freeze', '*', '-o', 'all.onnx'),
   ]);
-  expect(bare.status).toBe(1);
+  expect(bare.status, bare.stderr).toBe(1);
   expect(bare.stderr).toContain('E_USAGE: training: expected labelled data, got "bare.npz" without labels');
   expect(none.stderr).toContain('train needs labelled data: expected --data SPEC, got none');
   expect(hinge.stderr).toContain('cross-entropy, bce, mse, l1, huber, kl, cosine');
