@@ -6,9 +6,11 @@ import { DATA } from './lib/pare.js';
 import { distillBars } from './recover/distill.js';
 import { loraBars } from './recover/lora.js';
 import { lowRankBars } from './recover/lowrank.js';
+import { qatBars } from './recover/qat.js';
 
 if (existsSync(DATA)) {
   await distillBars();
+  await qatBars();
   await lowRankBars();
   await loraBars();
 } else console.log(`recovery skipped: no folder ${DATA} (set PARE_DATA)`);

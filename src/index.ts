@@ -68,8 +68,17 @@ export { toFp16 } from './passes/precision/fp16.js';
 export { pruneModel, pruneStructured } from './passes/prune/structured/index.js';
 export { type GroupListing, listGroups } from './passes/prune/structured/list.js';
 export { pruneUnstructured, runUnstructured, type WeightScorer } from './passes/prune/unstructured/index.js';
+export {
+  BLOCK_RECONSTRUCTION,
+  type BlockReconstructionOptions,
+  type BlockRecord,
+  reconstructBlocks,
+} from './passes/quantize/block-reconstruction.js';
 export { quantizeCodebook } from './passes/quantize/codebook.js';
 export { quantizeDynamic } from './passes/quantize/dynamic.js';
+export { keepFactors, type Simulation } from './passes/quantize/qat.js';
+export { type StaticSimulationOptions, simulateStatic } from './passes/quantize/qat-static.js';
+export { simulateWeights, type WeightSimulationOptions } from './passes/quantize/qat-weights.js';
 export { spellOutLookups } from './passes/quantize/spell-out-lookups.js';
 export { quantizeStatic } from './passes/quantize/static.js';
 export { storeWeights } from './passes/quantize/stored.js';
@@ -77,6 +86,7 @@ export { unfoldBlocks } from './passes/quantize/unfold-blocks.js';
 export { quantizeWeights } from './passes/quantize/weights.js';
 export { hoistConstants } from './passes/simplify/hoist-constants.js';
 export { simplify } from './passes/simplify/index.js';
+export { type FakeQuantFormat, fakeQuantFormat } from './quant/fake-quant-format.js';
 export { type CompareTwoOptions, compareTwo, type ModelComparison } from './recipe/compare.js';
 export { type CreatedOutput, type CreateOptions, type CreateRecord, createModel } from './recipe/create.js';
 export { type DistillationNote, type DistillOptions, type DistillSources, distillOptions, distillPass } from './recipe/distill.js';
@@ -93,6 +103,7 @@ export { type IterativeSources, iterativePruning, type PrunePoint, type PruningN
 export { type RecoveryOptions, recoveryOptions } from './recipe/prune-recovery.js';
 export { type PruneSchedule, removedShares } from './recipe/prune-schedule.js';
 export { type PruneStepper, type PruningKind, structuredPruning, unstructuredPruning } from './recipe/prune-steppers.js';
+export { type QatNote, type QatOptions, qatOptions, qatPass } from './recipe/qat.js';
 export { type Budget, checkBudget, qualityDrop } from './recipe/quality.js';
 export { planQuantization, type QuantizePlan, type QuantizePlanOptions } from './recipe/quantize-plan.js';
 export { parseRecipe, RECIPE_PASSES, recipeSchema } from './recipe/recipe.js';

@@ -24,6 +24,8 @@ export interface FakeWeight {
   readonly start: Float32Array;
   /** Name of the factors, as many as scales, all 1 at the start. */
   readonly factor: string;
+  /** Name of the rounded value. */
+  readonly output: string;
 }
 
 /** Activations of one scale. */
@@ -35,7 +37,7 @@ export interface FakeActivation {
 }
 
 /** Shape of the data in front of the division, and of the scales that it is divided by. */
-function broadcastDims(dims: readonly number[], granularity: Granularity): { data: readonly number[]; scales: readonly number[] } {
+export function broadcastDims(dims: readonly number[], granularity: Granularity): { data: readonly number[]; scales: readonly number[] } {
   if (granularity.kind === 'tensor') return { data: dims, scales: dims.map(() => 1) };
   const axis = granularity.axis < 0 ? granularity.axis + dims.length : granularity.axis;
   if (granularity.kind === 'channel') return { data: dims, scales: dims.map((d, i) => (i === axis ? d : 1)) };
@@ -67,7 +69,7 @@ export function insertFakeWeight(value: Value, granularity: Granularity, levels:
   x = b.op('Mul', [x, scale]);
   if (blocks) x = b.op('Reshape', [x, b.ints('dims', dims)]);
   for (const { node, index } of uses) node.setInput(index, x);
-  return { name: value.name, dims, granularity, levels, start, factor: factor.name };
+  return { name: value.name, dims, granularity, levels, start, factor: factor.name, output: x.name };
 }
 
 /** To the nearest whole number, halves to even. */
@@ -120,7 +122,8 @@ function roundInto(codes: Int8Array, weights: Float32Array, layout: Layout, { lo
   });
 }
 
-function eachElement(layout: Layout, visit: (element: number, scale: number) => void): void {
+/** Calls `visit` with each element and the index of its scale. */
+export function eachElement(layout: Layout, visit: (element: number, scale: number) => void): void {
   const { length, vector } = layout;
   forEachGroup(layout, (from, rows, s) => {
     if (vector) {

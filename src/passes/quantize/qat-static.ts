@@ -128,7 +128,8 @@ class StaticSimulation implements Simulation {
   readonly parameters: readonly string[];
   readonly factors: ReadonlyMap<string, FactorBounds>;
   readonly rounded: Simulation['rounded'];
-  readonly #prepared: Model;
+  readonly float: Model;
+  readonly weights: readonly FakeWeight[];
   readonly #annotation: Annotation;
   readonly #activations: ReadonlyMap<Value, FakeActivation>;
   readonly #weights: ReadonlyMap<Value, FakeWeight>;
@@ -139,7 +140,7 @@ class StaticSimulation implements Simulation {
     activations: ReadonlyMap<Value, AffineParameters>,
     options: StaticSimulationOptions,
   ) {
-    this.#prepared = prepared;
+    this.float = prepared;
     this.#annotation = annotation;
     this.model = cloneModel(prepared);
     const names = trainableParameters(this.model).map((v) => v.name);
@@ -150,12 +151,13 @@ class StaticSimulation implements Simulation {
     for (const { factor } of this.#weights.values()) factors.set(factor, FREE_FACTOR);
     this.factors = factors;
     this.parameters = [...names, ...factors.keys()];
+    this.weights = [...this.#weights.values()];
     this.rounded = { weights: this.#weights.size, activations: this.#activations.size };
   }
 
   export(trained: Model): Model {
     // The annotation is about the prepared model: that one is written, and brought back for the next time.
-    const original = cloneModel(this.#prepared);
+    const original = cloneModel(this.float);
     const { annotation, model } = transfer(this.#annotation, original);
     for (const value of model.graph.initializers) {
       const tensor = trained.graph.value(value.name)?.initializer;

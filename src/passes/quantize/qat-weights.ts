@@ -162,12 +162,13 @@ class WeightSimulation implements Simulation {
   readonly parameters: readonly string[];
   readonly factors: ReadonlyMap<string, FactorBounds>;
   readonly rounded: Simulation['rounded'];
-  readonly #prepared: Model;
+  readonly float: Model;
+  readonly weights: readonly FakeWeight[];
   readonly #options: WeightSimulationOptions;
   readonly #places: readonly (Place & { readonly fake: FakeWeight })[];
 
   constructor(prepared: Model, places: readonly Place[], started: ReadonlyMap<string, RoundedMatrix>, options: WeightSimulationOptions) {
-    this.#prepared = prepared;
+    this.float = prepared;
     this.#options = options;
     this.model = cloneModel(prepared);
     const { graph } = this.model;
@@ -190,11 +191,12 @@ class WeightSimulation implements Simulation {
     });
     this.factors = new Map(this.#places.map((p) => [p.fake.factor, FREE_FACTOR]));
     this.parameters = [...names, ...this.factors.keys()];
+    this.weights = this.#places.map((p) => p.fake);
     this.rounded = { weights: places.length, activations: 0 };
   }
 
   export(trained: Model): Model {
-    const model = cloneModel(this.#prepared);
+    const model = cloneModel(this.float);
     const { graph } = model;
     for (const value of graph.initializers) {
       const tensor = trained.graph.value(value.name)?.initializer;

@@ -10,6 +10,7 @@ import { codesOfFake, insertFakeWeight, startScales, valuesOfFake } from '../../
 import { fakeQuantFormat } from '../../quant/fake-quant-format.js';
 import { layoutOf } from '../../quant/layout.js';
 import { Rng } from '../../util/rng.js';
+import { BLOCK_RECONSTRUCTION, reconstructBlocks } from './block-reconstruction.js';
 import { keepFactors, type Simulation } from './qat.js';
 import { simulateStatic } from './qat-static.js';
 import { simulateWeights } from './qat-weights.js';
@@ -189,5 +190,36 @@ describe('the primitive', () => {
   it('refuses formats that there are not', () => {
     expect(() => fakeQuantFormat('w5a8')).toThrow(/expected w8, w4/);
     expect(() => fakeQuantFormat('w4a3')).toThrow(/w4a3/);
+  });
+});
+
+describe('block reconstruction', () => {
+  it('chooses codes that keep the output closer than the nearest ones, and exports them', async () => {
+    const rows = Array.from({ length: 64 }, (_, i) => ({ x: randomTensor([1, 4, 8, 8], 100 + i) }));
+    const data = feedsDataset(rows);
+    const ctx = await passContext(data);
+    const simulation = await simulateWeights(
+      pictures(),
+      {
+        formatOf: () => fakeQuantFormat('w3'),
+        select: everything,
+        block: null,
+        start: 'search',
+        samples: 1,
+        embeddings: true,
+        minElements: 1,
+        simplify: true,
+      },
+      ctx,
+    );
+    const { model, blocks } = await reconstructBlocks(simulation, data, { ...BLOCK_RECONSTRUCTION, steps: 150, batchSize: 16 }, ctx);
+    const float = await runModel(pictures(), images);
+    const error = (out: Float32Array[]) =>
+      float.reduce((sum, x, i) => sum + x.reduce((s: number, v, k) => s + (v - out[i]![k]!) ** 2, 0), 0);
+    const [nearest, learnt] = [await runModel(simulation.model, images), await runModel(model, images)];
+    expect(error(learnt)).toBeLessThan(0.8 * error(nearest));
+    expect(largestDifference(learnt, await runModel(simulation.export(model), images))).toBeLessThan(1e-4);
+    expect(blocks.flatMap((b) => b.weights)).toHaveLength(3);
+    expect(blocks.every((b) => b.moved < 0.6)).toBe(true);
   });
 });

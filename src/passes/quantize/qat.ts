@@ -1,6 +1,7 @@
 // What both kinds of quantization-aware training have in common: a model that rounds as the exported one will, the parameters that it is trained by,
 // and the way back to a file that runs on integers.
 import type { Model } from '../../ir/model.js';
+import type { FakeWeight } from '../../quant/fake-quant.js';
 import type { StepState } from '../../train/trainer-options.js';
 
 export interface Simulation {
@@ -10,6 +11,9 @@ export interface Simulation {
   readonly parameters: readonly string[];
   /** Names of the factors among them. */
   readonly factors: ReadonlyMap<string, FactorBounds>;
+  /** The prepared float model, whose values keep their names in the simulation. */
+  readonly float: Model;
+  readonly weights: readonly FakeWeight[];
   /** The same weights as codes behind DequantizeLinear or in block kernels; `trained` is the simulation with other weights. */
   export(trained: Model): Model;
   readonly rounded: { readonly weights: number; readonly activations: number };
