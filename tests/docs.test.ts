@@ -137,6 +137,20 @@ describe('TypeScript in the documentation', () => {
     expect(existsSync(join(folder, 'student.onnx'))).toBe(true);
   });
 
+  it('low rank, adapters, separable convolutions: the samples print what the pages say', () => {
+    const run = (file: string) => {
+      const emitted = join(folder, 'out', relative(ROOT, folder), file);
+      const { stdout, stderr } = spawnSync(process.execPath, [emitted], { cwd: folder, encoding: 'utf8' });
+      expect(stderr).toBe('');
+      return stdout;
+    };
+    const [share] = run('lowrank-sample.js').split(' ');
+    expect(Number(share)).toBeGreaterThan(0.2);
+    expect(Number(share)).toBeLessThanOrEqual(0.6);
+    expect(Number(/largest difference (\S+)/.exec(run('lora-sample.js'))?.[1])).toBeLessThan(1e-4);
+    expect(run('separable-sample.js').trim()).toBe('73728 against 8768 weights');
+  });
+
   it.skipIf(!chromium)(
     'README: shrinks a model in a browser',
     async () => {
