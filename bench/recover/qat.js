@@ -2,9 +2,11 @@
 // is counted on the exported file, as it runs.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { BLOCK_RECONSTRUCTION, cloneModel, fakeQuantFormat, reconstructBlocks, simulateWeights } from '../../dist/index.js';
+import { readModel } from '../../dist/node/index.js';
 import { atLeast, atMost, figure, wanted } from '../lib/bars.js';
 import { pareJson, shared, WORK } from '../lib/pare.js';
-import { mnist } from '../train/setup.js';
+import { engine, mnist, open, score } from '../train/setup.js';
 import { digitsTeacherPath } from './distill.js';
 
 const percent = (value) => Number((100 * value).toFixed(2));
@@ -16,6 +18,7 @@ export async function qatBars() {
     if (wanted(`qat-resnet20-${format}`)) pictures(format);
     if (wanted(`qat-lenet5-${format}`)) await digits(format);
   }
+  if (wanted('adaround-resnet20')) await blocks();
   if (wanted('qat-shakespeare-w2')) characters('w2');
   if (wanted('qat-shakespeare-ternary')) characters('ternary');
 }
@@ -49,6 +52,22 @@ function pictures(format) {
     trained: [...settings, '--epochs', few ? '8' : '20', '--lr', few ? '1e-4' : '5e-4'],
   });
   recovered(name, result, few);
+}
+
+/** Codes of 4 bits chosen block by block on the 400 pictures; activations stay float. */
+async function blocks() {
+  const original = await readModel(shared('resnet20-cifar10/resnet20_cifar10.onnx'));
+  const cifar = (file) => open(`cifar:${shared(`cifar10/${file}`)}`, original, { preprocess: 'imagenet' });
+  const [data, test] = [await cifar('train_png_batch0.bin.gz'), await cifar('test_jpg_0-999.bin.gz')];
+  const ctx = { engine, data, threads: 2, checkAborted() {}, progress() {}, skip() {}, warn() {}, note() {} };
+  const options = { select: () => undefined, block: null, start: 'search', samples: 400, embeddings: true, minElements: 1, simplify: true };
+  const simulation = await simulateWeights(cloneModel(original), { ...options, formatOf: () => fakeQuantFormat('w4') }, ctx);
+  const before = await score(original, test, 'top1');
+  const nearest = await score(simulation.export(simulation.model), test, 'top1');
+  const { model } = await reconstructBlocks(simulation, data, BLOCK_RECONSTRUCTION, ctx);
+  const after = await score(simulation.export(model), test, 'top1');
+  figure('  adaround-resnet20', `${percent(before)} %, nearest ${percent(nearest)} %, learnt ${percent(after)} %`);
+  atMost('adaround-resnet20', percent(before - after), 1, 'points below float');
 }
 
 /** All 60,000 digits, one epoch. */
