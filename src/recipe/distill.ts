@@ -49,7 +49,7 @@ export const distillOptions = z.object({
     .enum(['auto', 'graph', 'session', 'cache'])
     .default('auto')
     .describe('where the teacher runs: in the training graph, in a session of its own, or once before (cache); auto goes by size'),
-  ...trainingOptions.omit({ loss: true }).shape,
+  ...trainingOptions.omit({ loss: true, foldBatchNorm: true }).shape,
 });
 
 export type DistillOptions = z.output<typeof distillOptions>;

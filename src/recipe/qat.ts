@@ -57,7 +57,7 @@ export const roundingOptions = z.object({
   ...SIMPLIFY_OPTION,
 });
 
-export const qatOptions = z.object({ ...trainingOptions.shape, ...roundingOptions.shape });
+export const qatOptions = z.object({ ...trainingOptions.omit({ foldBatchNorm: true }).shape, ...roundingOptions.shape });
 
 export type QatOptions = z.output<typeof qatOptions>;
 

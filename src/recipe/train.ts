@@ -11,6 +11,7 @@ import { usageError } from '../errors.js';
 import { type Model, tensorTypeOf } from '../ir/model.js';
 import { definePass, type Pass, type PassContext } from '../pass/define.js';
 import { absorbConstants } from '../passes/simplify/cleanup.js';
+import { simplify } from '../passes/simplify/index.js';
 import { patternOf } from '../quant/selection.js';
 import type { SessionOptions } from '../runtime/engine.js';
 import type { CheckpointStore } from '../train/checkpoint.js';
@@ -55,6 +56,10 @@ export const trainingOptions = z.object({
     .default([])
     .describe('parameters to leave as they are, by name: * stands for any characters, /.../ is a regular expression'),
   batchNorm: z.enum(['batch', 'frozen']).default('batch').describe('BatchNormalization by the statistics of the batch, or by its own'),
+  foldBatchNorm: z
+    .boolean()
+    .default(false)
+    .describe('simplify first, which folds BatchNormalization into the layers before it: what is trained is what will run'),
   labelSmoothing: z.number().min(0).lt(1).optional().describe('part of the target that is spread over all classes'),
   classWeights: z.array(z.number().min(0)).default([]).describe('one weight a class, for classes of unequal numbers'),
   l1: z.number().min(0).default(0).describe('weight of the sum of |w| in the loss: many weights near zero'),
@@ -75,7 +80,8 @@ export const trainingOptions = z.object({
   checkpointEvery: count(1).optional().describe('steps between checkpoints (default: only at the end of each epoch)'),
 });
 
-export type TrainingOptions = z.output<typeof trainingOptions>;
+/** What training itself needs; folding comes before it. */
+export type TrainingOptions = Omit<z.output<typeof trainingOptions>, 'foldBatchNorm'>;
 
 /** What the options cannot say: data, and where checkpoints go. */
 export interface TrainingSources {
@@ -118,8 +124,17 @@ export function trainPass(sources: TrainingSources): Pass<typeof trainingOptions
     summary: 'new weights by gradient descent on data',
     options: trainingOptions,
     needs: { data: 'required', engine: true },
-    run: (model, options, ctx) => runTraining(model, options, sources, ctx),
+    run: async (model, options, ctx) => {
+      if (options.foldBatchNorm) await foldInto(model, ctx);
+      return runTraining(model, options, sources, ctx);
+    },
   });
+}
+
+/** Dropout stays: it is at work while training. */
+async function foldInto(model: Model, ctx: PassContext): Promise<void> {
+  const { definition } = simplify;
+  await definition.run(model, definition.options.parse({ skip: ['remove-dropout'] }), ctx);
 }
 
 /** Something to learn from beside labels. */

@@ -232,6 +232,27 @@ test('freezes by name', async () => {
   }
 });
 
+test('folds BatchNormalization first where that is asked for', async () => {
+  expect((await pare('new', 'resnet8', '-o', 'resnet.onnx', '--channels', '1', '--size', '14')).stderr).toBe('');
+  const record = await pareJson(
+    'train',
+    'resnet.onnx',
+    ...TRAINING,
+    '--epochs',
+    '1',
+    '--max-steps',
+    '2',
+    '--fold-batch-norm',
+    '-o',
+    'folded.onnx',
+  );
+  expect(record.quality.samples).toBeGreaterThan(0);
+  const [before, after] = [await readModel(join(folder, 'resnet.onnx')), await readModel(join(folder, 'folded.onnx'))];
+  const kinds = (model: typeof before) => new Set(model.graph.nodes.map((n) => n.opType));
+  expect(kinds(before).has('BatchNormalization')).toBe(true);
+  expect(kinds(after).has('BatchNormalization')).toBe(false);
+});
+
 test('a language model learns from running text', async () => {
   const text = 'the quick brown fox jumps over the lazy dog. '.repeat(60);
   writeFileSync(join(folder, 'text.txt'), text);
