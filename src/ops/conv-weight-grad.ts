@@ -1,10 +1,9 @@
 // Gradient of a convolution's weight: dw[o,c,t] = sum over samples and positions of dy[n,o,p] x[n,c,p+t]. Four forms of one sum; `weightGrad` chooses by shape.
-// Milliseconds on 2 cores, ONNX Runtime 1.30, 64 samples (32 for the last three), kernels 3x3 unless said otherwise:
-//                          16x32x32  32x16x16  64x8x8  3->16x32x32  1->6x28x28 5x5  6->16x14x14 5x5  96x32x32 dw  192x8x8 dw  480x4x4 dw
-//   one product a tap        6.6       4.6      4.1        3.1           3.1             2.2            24           5.4         5.4
-//   rows against columns     5.4       3.7      5.8        2.0           0.9             0.7            16           4.4         3.4
-//   exchanged axes          22        13        8.7        4.3           1.0             0.6            21           2.8         2.3
-// Copies cost as much as products here: Concat copies on all threads, Slice and Pad on one.
+// CPU milliseconds of one thread with the forward pass (the same in both), ONNX Runtime 1.30, 64 samples, kernels 3x3:
+//                          3->16x32x32  16x32x32  32x16x16  64x8x8  16->32x32x32 /2  32->64x16x16 /2
+//   one product a tap          7.8        15.9      11.5     15.3       16.3            10.4
+//   rows against columns       5.9        16.8      13.5      -         18.6            14.8
+// A step of LeNet-5 (1->6 and 6->16 channels, 5x5): 16.1 with one product a tap, 12.1 with rows against columns. Depthwise weights: depthwise-grad.ts.
 
 import type { Value } from '../ir/graph.js';
 import { Tensor } from '../ir/tensor.js';
@@ -15,9 +14,8 @@ import { type StaticWindow, windowTaps } from './window-static.js';
 
 /** Output positions per sample below which samples are laid side by side into one large product. */
 const FEW_POSITIONS = 32;
-/** Elements of a framed map over those of the map up to which rows against columns pays; narrow layers always gain, as their products are small. */
-const MOST_FRAME = 1.45;
-const NARROW = 16;
+/** Channels of a group, on the narrower side, up to which rows against columns pays: products a tap are too small there. */
+const NARROW = 8;
 
 const product = (dims: readonly number[]): number => dims.reduce((n, d) => n * d, 1);
 
@@ -31,7 +29,7 @@ export function weightGrad(b: GradBuilder, x: Value, dy: Value, w: StaticWindow,
     return depthwiseWeightGrad(b, x, dy, w) ?? (framed ? rowsAgainstColumns(b, x, dy, w, group) : exchangedAxes(b, x, dy, w));
   }
   const narrow = Math.min(perGroup, outPerGroup) <= NARROW;
-  if (framed && (narrow || frameRatio(w, outputs) <= MOST_FRAME)) return rowsAgainstColumns(b, x, dy, w, group);
+  if (framed && narrow) return rowsAgainstColumns(b, x, dy, w, group);
   return productPerTap(b, x, dy, w, group);
 }
 
@@ -46,11 +44,6 @@ function canFrame(w: StaticWindow, outputs: readonly number[]): boolean {
     [...w.begins, ...w.ends].every((p) => p >= 0) &&
     (!strided || w.dilations.every((d) => d === 1))
   );
-}
-
-/** Elements of the padded map, split by strides, over output positions. */
-function frameRatio(w: StaticWindow, outputs: readonly number[]): number {
-  return outputs.reduce((r, o, i) => r * ((o - 1 + Math.ceil(w.extents[i]! / w.strides[i]!)) / o), 1);
 }
 
 /**
