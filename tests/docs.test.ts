@@ -92,7 +92,8 @@ describe('TypeScript in the documentation', () => {
     const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
     const { status, stdout } = spawnSync(process.execPath, [tsc, '-p', folder, '--pretty', 'false'], { cwd: ROOT, encoding: 'utf8' });
     compiled = { status, output: stdout };
-  });
+    // A whole compilation: on a busy machine it takes longer than hooks have.
+  }, 120_000);
 
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -135,6 +136,18 @@ describe('TypeScript in the documentation', () => {
     const share = /distance from the teacher: ([\d.]+) of what it was/.exec(run.stdout)?.[1];
     expect(Number(share)).toBeLessThan(0.3);
     expect(existsSync(join(folder, 'student.onnx'))).toBe(true);
+  });
+
+  it('quantization-aware training: the file holds 4-bit weights behind Q/DQ', async () => {
+    const emitted = join(folder, 'out', relative(ROOT, folder), 'qat-sample.js');
+    copyFileSync(join(ROOT, 'examples/digits.onnx'), join(folder, 'model.onnx'));
+    writeFileSync(join(folder, 'calib.npz'), digits(0, 5));
+    const run = spawnSync(process.execPath, [emitted], { cwd: folder, encoding: 'utf8' });
+    expect(run.stderr).toBe('');
+    expect(run.stdout).toContain('trained: qat');
+    const written = await readModel(join(folder, 'w4a8.onnx'));
+    expect(written.graph.nodes.some((node) => node.opType === 'QuantizeLinear')).toBe(true);
+    expect(written.graph.initializers.some((v) => v.initializer?.dtype === 'int4')).toBe(true);
   });
 
   it('low rank, adapters, separable convolutions: the samples print what the pages say', () => {

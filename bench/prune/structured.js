@@ -67,7 +67,7 @@ function budgets() {
 function presets() {
   for (const name of Object.keys(PRESETS)) {
     const path = join(WORK, `${name}.onnx`);
-    pareJson('new', name, '-o', path, '--force');
+    pareJson('new', name, '-o', path);
     atMost(`presets-${name}-macs-deviation`, halved(path, name), 3, '%');
   }
 }
