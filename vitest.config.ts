@@ -7,5 +7,7 @@ export default defineConfig({
     pool: 'forks',
     globalSetup: 'tests/global-setup.ts',
     testTimeout: 60_000,
+    // Hooks compile, start browsers and write models: on a busy machine that takes longer than the default ten seconds.
+    hookTimeout: 60_000,
   },
 });
