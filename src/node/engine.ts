@@ -9,6 +9,7 @@ import { wrapOrtError } from '../runtime/ort-errors.js';
 import { OrtSession, ortSessionOptions } from '../runtime/ort-session.js';
 import { crossesBorder, type OrtParts } from '../runtime/ort-tensor.js';
 import { openSession } from '../runtime/session.js';
+import { findChannelBlock } from './channel-block.js';
 import { readModel } from './files.js';
 import { placeOnDisk } from './placement.js';
 import { parseProfile } from './profile-file.js';
@@ -41,6 +42,7 @@ async function createEngine(): Promise<Engine> {
   const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json') as { version: string };
   const found = new Set<string>(ort.listSupportedBackends().map((b) => b.name));
   const devices = (['cpu', 'cuda', 'webgpu'] as const).filter((d) => found.has(d));
+  let channelBlock: Promise<number | undefined> | undefined;
   const made: Engine = {
     name: 'onnxruntime-node',
     version,
@@ -59,6 +61,7 @@ async function createEngine(): Promise<Engine> {
       return openSession(made, await readModel(source.path), options);
     },
     placeOnDisk,
+    channelBlock: () => (channelBlock ??= findChannelBlock(made)),
   };
   return made;
 }

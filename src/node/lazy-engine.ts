@@ -15,6 +15,7 @@ export function lazyNodeEngine(): Engine {
     canExchange: crossesBorder,
     load: async (source, options) => (await nodeEngine()).load(source, options),
     placeOnDisk,
+    channelBlock: async () => (await nodeEngine()).channelBlock?.(),
     memoryBytes: () => process.memoryUsage.rss(),
   };
 }

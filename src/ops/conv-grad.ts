@@ -3,7 +3,7 @@
 
 import type { Value } from '../ir/graph.js';
 import { weightGrad } from './conv-weight-grad.js';
-import { depthwiseInputGrad } from './depthwise-grad.js';
+import { depthwiseInputGrad, runsBlocked } from './depthwise-grad.js';
 import { dimsOf, dtypeOf, type GradBuilder, sameDims } from './grad-builder.js';
 import type { GradContext, GradFn } from './op.js';
 import { type StaticWindow, staticWindow } from './window-static.js';
@@ -27,7 +27,8 @@ function inputGrad(b: GradBuilder, dims: readonly number[], weight: Value, dy: V
   const sizes = dims.slice(2);
   const outputs = dimsOf(dy).slice(2);
   const depthwise = group > 1 && group === dims[1] && group === dimsOf(dy)[1];
-  const small = depthwise ? depthwiseInputGrad(b, dims, weight, dy, w) : undefined;
+  const convolved = runsBlocked(b, dy) && w.strides.every((s) => s === 1);
+  const small = depthwise && !convolved ? depthwiseInputGrad(b, dims, weight, dy, w) : undefined;
   if (small) return small;
   // Input elements behind the last window are not read.
   const read = outputs.map((o, i) => (o - 1) * w.strides[i]! + w.extents[i]! - w.begins[i]! - w.ends[i]!);

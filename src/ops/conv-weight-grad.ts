@@ -7,7 +7,7 @@
 
 import type { Value } from '../ir/graph.js';
 import { Tensor } from '../ir/tensor.js';
-import { depthwiseWeightGrad } from './depthwise-grad.js';
+import { depthwiseWeightGrad, runsBlocked } from './depthwise-grad.js';
 import { dimsOf, dtypeOf, type GradBuilder } from './grad-builder.js';
 import { multiply } from './matmul-grad.js';
 import { type StaticWindow, windowTaps } from './window-static.js';
@@ -26,6 +26,7 @@ export function weightGrad(b: GradBuilder, x: Value, dy: Value, w: StaticWindow,
   const [perGroup, outPerGroup] = [channels / group, out / group];
   const framed = canFrame(w, outputs);
   if (perGroup === 1 && outPerGroup === 1 && group > 1) {
+    if (runsBlocked(b, x) && [...w.begins, ...w.ends].every((p) => p >= 0)) return exchangedAxes(b, x, dy, w);
     return depthwiseWeightGrad(b, x, dy, w) ?? (framed ? rowsAgainstColumns(b, x, dy, w, group) : exchangedAxes(b, x, dy, w));
   }
   const narrow = Math.min(perGroup, outPerGroup) <= NARROW;

@@ -38,6 +38,8 @@ const POOLED_ELEMENTS = 64;
 export class GradBuilder extends Builder {
   /** Label of the forward node whose gradient is being written: the new nodes are named after it, for profiles and messages. */
   origin = '';
+  /** Channels of a block where depthwise convolutions will run in a blocked layout, which makes them the fastest form of their gradients; 0 elsewhere. */
+  channelBlock = 0;
   readonly #infer: (node: Node) => void;
   readonly #nodes = new Map<string, Node>();
   readonly #constants = new Map<string, Value>();

@@ -85,6 +85,8 @@ export interface Engine {
   canExchange(dtype: DType): boolean;
   /** Throws E_RUNTIME with the engine's own words where the model does not load. */
   load(source: ModelSource, options?: SessionOptions): Promise<Session>;
+  /** Channels that blocked convolutions (`com.microsoft.nchwc`) take side by side on this processor; undefined, or no such function, where there are none. */
+  channelBlock?(): Promise<number | undefined>;
   /** Makes bytes readable from disk by the engine itself, so that a session maps them instead of copying; absent where there is no disk. */
   placeOnDisk?(sources: readonly ByteSource[]): Promise<Placement>;
   /** Memory in use by the process or page in bytes, where it can be known. */

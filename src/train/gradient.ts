@@ -59,6 +59,8 @@ export interface DifferentiateOptions {
   readonly parametersAsInputs?: boolean | undefined;
   /** Less memory for about one more forward pass: the backward pass computes forward values again, segment by segment. */
   readonly recompute?: boolean | RecomputeOptions | undefined;
+  /** Channels of a block where depthwise convolutions will run in a blocked layout (`Engine.channelBlock`): their gradients are then convolutions too. */
+  readonly channelBlock?: number | undefined;
 }
 
 export interface ParameterGradient {
@@ -138,6 +140,7 @@ function transform(
   inference.run(graph);
   const undone = decomposeNodes(model, inference, [...parameters, ...inputs], (node) => inferNew(inference, node));
   const b = new GradBuilder(graph, (node) => inferNew(inference, node));
+  b.channelBlock = options.channelBlock ?? 0;
   const outputs = [...graph.outputs];
   const training = options.training ? enterTraining(model, b, options.batchNorm) : { states: [], seed: undefined };
   const start = begin(b, Object.fromEntries(graph.outputs.slice(0, outputs.length).map((v) => [v.name, v])));

@@ -9,6 +9,7 @@ import { cloneModel } from '../ir/walk.js';
 import type { Engine, Session, SessionOptions } from '../runtime/engine.js';
 import { runInto } from '../runtime/run-into.js';
 import { openSession } from '../runtime/session.js';
+import { blockConvolutions } from './blocked-convolutions.js';
 import { type Differentiated, differentiate } from './gradient.js';
 import type { Feeds, Objective } from './objective.js';
 
@@ -135,6 +136,7 @@ async function openGraph(options: TrainingGraphOptions, batch: Batch): Promise<T
   const shapes = shapesOf(options.model, batch);
   const model = await simplifyAround(options.model, parameters, shapes, prepare);
   const present = new Set(model.graph.initializers.map((v) => v.name));
+  const channelBlock = (options.session?.device ?? 'cpu') === 'cpu' ? await engine.channelBlock?.() : undefined;
   const raw = differentiate(model, {
     loss: (b, outputs) => objective.build(b, outputs, batch),
     parameters: parameters.filter((name) => present.has(name)),
@@ -143,11 +145,12 @@ async function openGraph(options: TrainingGraphOptions, batch: Batch): Promise<T
     batchNorm,
     outputs: [],
     recompute,
+    channelBlock,
   });
   const prepared = await prepare(raw.model);
   // Running the whole graph through a pass keeps what its inputs and outputs are called.
   const differentiated: Differentiated = { ...raw, model: prepared };
-  const session = await openSession(engine, prepared, options.session);
+  const session = await openSession(engine, channelBlock ? blockConvolutions(prepared, channelBlock) : prepared, options.session);
   return new TrainingGraph(differentiated, session);
 }
 
