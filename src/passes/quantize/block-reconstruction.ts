@@ -1,29 +1,30 @@
 // Rounding up or down learnt block by block on unlabelled data, so that each block's output stays that of the float model (AdaRound, Nagel et al. 2020;
 // blocks as in BRECQ, Li et al. 2021, with squared error instead of the Fisher-weighted one). A weight is s * clip(floor(w / s) + h(v), lo, hi) with
 // h(v) = clip(1.2 sigmoid(v) - 0.1, 0, 1); a penalty 1 - |2h - 1|^beta, with beta falling, drives h to 0 or 1. Scales stay as they are. A block lies between
-// two places where a single value passes: a layer of a plain network, a residual block of others.
-
+// two places where a single value passes: a layer of a plain network, a residual block of others. Or each layer is a block of its own, with the activation
+// behind it; its data are those of the network rounded so far, its target that of the float one.
 import type { Dataset } from '../../data/dataset.js';
 import { tensorDataset } from '../../data/indexed.js';
-import { joinRows } from '../../data/rows.js';
 import { trainingData } from '../../data/training.js';
-import { dataError } from '../../errors.js';
+import { dataError, usageError } from '../../errors.js';
 import { Builder } from '../../ir/builder.js';
-import type { Graph, Node, Value } from '../../ir/graph.js';
-import { Model, requiredInputs } from '../../ir/model.js';
+import type { Value } from '../../ir/graph.js';
+import { type Model, requiredInputs, tensorTypeOf } from '../../ir/model.js';
 import { Tensor } from '../../ir/tensor.js';
-import { cloneModel, extractGraph } from '../../ir/walk.js';
+import { cloneModel } from '../../ir/walk.js';
 import type { PassContext } from '../../pass/define.js';
 import { broadcastDims, eachElement, type FakeWeight } from '../../quant/fake-quant.js';
 import { layoutOf } from '../../quant/layout.js';
-import { openSession } from '../../runtime/session.js';
 import { addInput, lossObjective, type Objective } from '../../train/objective.js';
 import { adam } from '../../train/optimizers/rules.js';
 import { train } from '../../train/trainer.js';
 import { removeDeadCode } from '../simplify/cleanup.js';
+import { cutValues, layerParts, partOf, runPart, valueRows } from './network-parts.js';
 import { floatsOf, type Simulation } from './qat.js';
 
 export interface BlockReconstructionOptions {
+  /** What is kept at a time: a block between two places where a single value passes, or a layer. */
+  readonly unit: 'block' | 'layer';
   /** Most samples; they are held in memory at two places of the network at a time. */
   readonly samples: number;
   /** Steps for each block. */
@@ -36,6 +37,7 @@ export interface BlockReconstructionOptions {
 }
 
 export const BLOCK_RECONSTRUCTION: BlockReconstructionOptions = {
+  unit: 'block',
   samples: 400,
   steps: 200,
   batchSize: 32,
@@ -58,98 +60,83 @@ const ZETA = 1.1;
 const WARM = 0.2;
 const BETA = { from: 20, to: 2 };
 
-/** Chooses codes for the weights of the simulation; answers the simulation with weights that lie on them. */
+type Context = Pick<PassContext, 'engine' | 'threads' | 'checkAborted' | 'progress'>;
+/** What is needed of a simulation. */
+export type RoundedNetwork = Pick<Simulation, 'model' | 'float' | 'weights'>;
+
+/**
+ * Chooses codes for the weights of the simulation; answers the simulation with weights that lie on them. Throws E_DATA for blocks of a network with
+ * several inputs, E_USAGE for one whose batch is fixed.
+ */
 export async function reconstructBlocks(
-  simulation: Simulation,
+  simulation: RoundedNetwork,
   data: Dataset,
   options: BlockReconstructionOptions,
-  ctx: Pick<PassContext, 'engine' | 'threads' | 'checkAborted' | 'progress'>,
+  ctx: Context,
 ): Promise<{ model: Model; blocks: readonly BlockRecord[] }> {
+  for (const input of requiredInputs(simulation.float.graph)) {
+    const rows = tensorTypeOf(input)?.shape?.[0];
+    if (typeof rows === 'number')
+      throw usageError(`rounding that is learnt: expected an open batch, got the input "${input.name}" with ${rows} rows`, {
+        hint: 'round by gptq, or export the model with an open batch',
+      });
+  }
   const model = cloneModel(simulation.model);
-  const { float } = simulation;
+  const learn = options.unit === 'layer' ? learnByLayer : learnByBlock;
+  return { model, blocks: await learn(model, simulation, data, options, ctx) };
+}
+
+/** Block after block; what passes from one to the next is kept for the float model and for the rounded one. */
+async function learnByBlock(
+  model: Model,
+  { float, weights }: RoundedNetwork,
+  data: Dataset,
+  options: BlockReconstructionOptions,
+  ctx: Context,
+): Promise<BlockRecord[]> {
   const inputs = requiredInputs(float.graph);
   const cuts = cutValues(float.graph);
   if (inputs.length !== 1 || cuts.length === 0)
-    throw dataError(`block reconstruction: expected a network of one input and one output, got ${inputs.length} inputs`);
+    throw dataError(`block reconstruction: expected a network of one input and one output, got ${inputs.length} inputs`, {
+      hint: 'rounding layer by layer (adaround) takes any network',
+    });
   let start = inputs[0]!.name;
-  let [wanted, given] = await Promise.all([start, start].map((name) => inputRows(data, name, options)));
+  let [wanted, given] = await Promise.all([start, start].map((name) => valueRows(float, name, data, options, ctx)));
   const records: BlockRecord[] = [];
   for (const [i, end] of cuts.entries()) {
     ctx.checkAborted();
     ctx.progress({ fraction: i / cuts.length, label: `rounding ${end}` });
-    const target = await runPart(partOf(float, start, end), wanted!, ctx, options.batchSize);
+    const target = await runPart(partOf(float, start, end), wanted!, options, ctx);
     const part = partOf(model, start, end);
     const present = new Set(part.graph.initializers.map((v) => v.name));
-    const weights = simulation.weights.filter((w) => present.has(w.name));
-    if (weights.length > 0) records.push(await roundBlock(model, part, weights, { input: start, rows: given!, target, end }, options, ctx));
-    given = await runPart(partOf(model, start, end), given!, ctx, options.batchSize);
+    const inside = weights.filter((w) => present.has(w.name));
+    if (inside.length > 0) records.push(await roundBlock(model, part, inside, { input: start, rows: given!, target, end }, options, ctx));
+    given = await runPart(partOf(model, start, end), given!, options, ctx);
     wanted = target;
     start = end;
   }
-  return { model, blocks: records };
+  return records;
 }
 
-/** Values at which the graph falls into two parts, in order; the last is the output. Parts without a weight go with what follows. */
-function cutValues(graph: Graph): string[] {
-  const last = new Map<Value, number>();
-  graph.nodes.forEach((node, i) => {
-    for (const v of node.inputs) if (v && !v.isConstant) last.set(v, i);
-  });
-  for (const v of graph.outputs) last.set(v, Number.POSITIVE_INFINITY);
-  const live = new Set<Value>(graph.inputs.filter((v) => !v.isConstant && last.has(v)));
-  const cuts: string[] = [];
-  let weighty = false;
-  graph.nodes.forEach((node, i) => {
-    weighty ||= node.inputs.some((v) => v?.isConstant && (v.initializer?.rank ?? 0) >= 2);
-    for (const v of node.outputs) if (v && last.has(v)) live.add(v);
-    for (const v of live) if (last.get(v)! <= i) live.delete(v);
-    // What follows a layer elementwise (its ReLU) belongs to it.
-    const next = graph.nodes[i + 1];
-    const activation =
-      next && next.inputs.filter((v) => v && !v.isConstant).length === 1 && !next.inputs.some((v) => (v?.initializer?.rank ?? 0) >= 2);
-    if (live.size !== 1 || !weighty || activation) return;
-    cuts.push([...live][0]!.name);
-    weighty = false;
-  });
-  const output = graph.outputs[0]?.name;
-  if (output !== undefined && cuts.at(-1) !== output) cuts.push(output);
-  return cuts;
-}
-
-/** The nodes between two values as a model of its own. */
-function partOf(model: Model, from: string, to: string): Model {
-  const { graph } = model;
-  const wanted = new Set<Node>();
-  const visit = (value: Value | null | undefined): void => {
-    if (!value || value.name === from || !value.producer || wanted.has(value.producer)) return;
-    wanted.add(value.producer);
-    for (const v of value.producer.inputs) visit(v);
-  };
-  visit(graph.value(to));
-  const nodes = graph.nodes.filter((n) => wanted.has(n));
-  return new Model(extractGraph(graph, nodes, [graph.value(to)!]), model.opsets, model.irVersion);
-}
-
-async function inputRows(data: Dataset, name: string, { samples, batchSize }: BlockReconstructionOptions): Promise<Tensor> {
-  const parts: Tensor[] = [];
-  for await (const batch of data.batches({ batchSize, limit: samples })) parts.push(batch.inputs[name]!);
-  if (parts.length === 0) throw dataError(`data "${data.name}": expected at least one sample, got none`);
-  return joinRows(parts);
-}
-
-async function runPart(part: Model, rows: Tensor, ctx: Pick<PassContext, 'engine' | 'threads'>, batchSize: number): Promise<Tensor> {
-  const input = requiredInputs(part.graph)[0]!.name;
-  const session = await openSession(ctx.engine, part, { threads: ctx.threads });
-  const found: Tensor[] = [];
-  try {
-    for await (const batch of tensorDataset('rows', { [input]: rows }).batches({ batchSize })) {
-      const [out] = Object.values(await session.run(batch.inputs));
-      found.push(Tensor.of('float', out!.dims, out!.floats().slice()));
-    }
-  } finally {
-    await session.release();
+/** Layer after layer; each one's data come from a run of everything before it. */
+async function learnByLayer(
+  model: Model,
+  { float, weights }: RoundedNetwork,
+  data: Dataset,
+  options: BlockReconstructionOptions,
+  ctx: Context,
+): Promise<BlockRecord[]> {
+  const byName = new Map(weights.map((w) => [w.name, w]));
+  const layers = layerParts(float.graph, new Set(byName.keys()));
+  const records: BlockRecord[] = [];
+  for (const [i, { from, to, weight }] of layers.entries()) {
+    ctx.checkAborted();
+    ctx.progress({ fraction: i / layers.length, label: `rounding ${to}` });
+    const [rows, target] = [await valueRows(model, from, data, options, ctx), await valueRows(float, to, data, options, ctx)];
+    const part = partOf(model, from, to);
+    records.push(await roundBlock(model, part, [byName.get(weight)!], { input: from, rows, target, end: to }, options, ctx));
   }
-  return joinRows(found);
+  return records;
 }
 
 interface BlockData {
@@ -181,7 +168,7 @@ async function roundBlock(
       lossObjective('mse'),
       soft.map((s) => s.name),
       // The paper sums squared errors over channels and means over the rest.
-      { channels: target.dims[1] ?? 1, weight: options.penalty, steps },
+      { channels: target.dims.at(weights.at(-1)!.dims.length > 2 ? 1 : -1) ?? 1, weight: options.penalty, steps },
     ),
     rule: adam(),
     schedule: () => lr,

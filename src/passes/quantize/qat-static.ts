@@ -4,14 +4,12 @@ import { trainableParameters } from '../../analysis/trainable.js';
 import { dataError } from '../../errors.js';
 import type { Node, Value } from '../../ir/graph.js';
 import type { Model } from '../../ir/model.js';
-import { Tensor } from '../../ir/tensor.js';
 import { cloneModel } from '../../ir/walk.js';
 import type { PassContext } from '../../pass/define.js';
 import type { AffineParameters } from '../../quant/affine.js';
 import { type Annotation, annotate } from '../../quant/annotate.js';
 import { measureRanges } from '../../quant/calibrate.js';
 import {
-  codesOfFake,
   type FakeActivation,
   type FakeWeight,
   insertFakeWeight,
@@ -33,7 +31,7 @@ import type { QuantType, Scheme } from '../../quant/scheme.js';
 import type { Selector } from '../../quant/selection.js';
 import { type GivenWeight, planWeights, type WeightPlan } from '../../quant/weights.js';
 import { nothingToQuantize, prepareModel } from './prepare.js';
-import { type FactorBounds, FREE_FACTOR, floatsOf, type Simulation } from './qat.js';
+import { type FactorBounds, FREE_FACTOR, floatsOf, type Simulation, storedChannels } from './qat.js';
 import { detachMatMulBiases } from './static.js';
 
 const OPSET = 21;
@@ -173,15 +171,6 @@ class StaticSimulation implements Simulation {
     guardFloatLayers(model.graph);
     return model;
   }
-}
-
-/** Codes of at most 4 bits are stored in 4: DequantizeLinear knows no smaller ones that runtimes have. */
-function storedChannels(fake: FakeWeight, trained: Model): GivenWeight {
-  const { codes, scales } = codesOfFake(fake, floatsOf(trained, fake.name), floatsOf(trained, fake.factor));
-  const { levels } = fake;
-  const whole = levels.offset === 0 ? codes : codes.map((c) => 2 * c + 1);
-  const scale = levels.offset === 0 ? scales : scales.map((s) => s / 2);
-  return { codes: Tensor.from(levels.bits > 4 ? 'int8' : 'int4', fake.dims, whole), scale };
 }
 
 /** The same annotation on a copy of its model. Nodes keep their order, values their names. */

@@ -6,6 +6,7 @@ import { type Builder, buildModel } from '../../ir/builder.js';
 import type { Model } from '../../ir/model.js';
 import { Tensor } from '../../ir/tensor.js';
 import { cloneModel } from '../../ir/walk.js';
+import { createPreset } from '../../nn/index.js';
 import { codesOfFake, insertFakeWeight, startScales, valuesOfFake } from '../../quant/fake-quant.js';
 import { fakeQuantFormat } from '../../quant/fake-quant-format.js';
 import { layoutOf } from '../../quant/layout.js';
@@ -14,6 +15,7 @@ import { BLOCK_RECONSTRUCTION, reconstructBlocks } from './block-reconstruction.
 import { keepFactors, type Simulation } from './qat.js';
 import { simulateStatic } from './qat-static.js';
 import { simulateWeights } from './qat-weights.js';
+import { quantizeStatic } from './static.js';
 
 /** Conv, Relu, Conv, residual, Clip, average, Gemm. */
 function pictures(): Model {
@@ -194,7 +196,7 @@ describe('the primitive', () => {
 });
 
 describe('block reconstruction', () => {
-  it('chooses codes that keep the output closer than the nearest ones, and exports them', async () => {
+  it.each(['block', 'layer'] as const)('by %s: codes keep the output closer than the nearest ones, and are exported', async (unit) => {
     const rows = Array.from({ length: 64 }, (_, i) => ({ x: randomTensor([1, 4, 8, 8], 100 + i) }));
     const data = feedsDataset(rows);
     const ctx = await passContext(data);
@@ -212,7 +214,7 @@ describe('block reconstruction', () => {
       },
       ctx,
     );
-    const { model, blocks } = await reconstructBlocks(simulation, data, { ...BLOCK_RECONSTRUCTION, steps: 150, batchSize: 16 }, ctx);
+    const { model, blocks } = await reconstructBlocks(simulation, data, { ...BLOCK_RECONSTRUCTION, unit, steps: 150, batchSize: 16 }, ctx);
     const float = await runModel(pictures(), images);
     const error = (out: Float32Array[]) =>
       float.reduce((sum, x, i) => sum + x.reduce((s: number, v, k) => s + (v - out[i]![k]!) ** 2, 0), 0);
@@ -221,5 +223,51 @@ describe('block reconstruction', () => {
     expect(largestDifference(learnt, await runModel(simulation.export(model), images))).toBeLessThan(1e-4);
     expect(blocks.flatMap((b) => b.weights)).toHaveLength(3);
     expect(blocks.every((b) => b.moved < 0.6)).toBe(true);
+  });
+
+  it('layer by layer takes a transformer of several inputs; blocks say that they do not', async () => {
+    const model = createPreset(
+      'bert-tiny',
+      { vocabulary: 20, layers: 1, hidden: 16, heads: 2, intermediate: 32, positions: 8 },
+      { seed: 1 },
+    );
+    const rng = new Rng(3);
+    const row = () =>
+      Tensor.from(
+        'int64',
+        [1, 8],
+        Array.from({ length: 8 }, () => rng.integer(20)),
+      );
+    const ones = Tensor.from('int64', [1, 8], new Array(8).fill(1));
+    const inputs = model.graph.inputs.map((v) => v.name);
+    const rows = Array.from({ length: 12 }, () =>
+      Object.fromEntries(inputs.map((name) => [name, /ids/.test(name) && !/type/.test(name) ? row() : ones])),
+    );
+    const ctx = await passContext(feedsDataset(rows));
+    const settings = { weightBits: 4, roundingSteps: 5, equalize: false, biasCorrection: false } as const;
+    const result = cloneModel(model);
+    await quantizeStatic({ ...settings, rounding: 'adaround' }).run(result, ctx);
+    expect((ctx.notes.rounding as { weights: string[] }[]).length).toBeGreaterThan(4);
+    expect(result.graph.initializers.filter((v) => v.initializer!.dtype === 'int4').length).toBeGreaterThan(4);
+    expect((await runModel(result, rows))[0]!.every(Number.isFinite)).toBe(true);
+    await expect(quantizeStatic({ ...settings, rounding: 'brecq' }).run(cloneModel(model), ctx)).rejects.toThrow(
+      /one input and one output/,
+    );
+  });
+
+  it('in static quantization: better than its nearest codes, refused with 8 bits', async () => {
+    const rows = Array.from({ length: 32 }, (_, i) => ({ x: randomTensor([1, 4, 8, 8], 100 + i) }));
+    const float = await runModel(pictures(), images);
+    const errors: number[] = [];
+    for (const roundingSteps of [1, 150]) {
+      const ctx = await passContext(feedsDataset(rows));
+      const model = pictures();
+      await quantizeStatic({ weightBits: 4, rounding: 'brecq', roundingSteps, equalize: false, biasCorrection: false }).run(model, ctx);
+      expect(opCounts(model)).toMatchObject({ Conv: 2, Gemm: 1 });
+      const out = await runModel(model, images);
+      errors.push(float.reduce((sum, x, i) => sum + x.reduce((s: number, v, k) => s + (v - out[i]![k]!) ** 2, 0), 0));
+    }
+    expect(errors[1]).toBeLessThan(0.9 * errors[0]!);
+    expect(() => quantizeStatic({ rounding: 'adaround' })).toThrow(/--weight-bits 4/);
   });
 });

@@ -1,7 +1,9 @@
 // What both kinds of quantization-aware training have in common: a model that rounds as the exported one will, the parameters that it is trained by,
 // and the way back to a file that runs on integers.
 import type { Model } from '../../ir/model.js';
-import type { FakeWeight } from '../../quant/fake-quant.js';
+import { Tensor } from '../../ir/tensor.js';
+import { codesOfFake, type FakeWeight } from '../../quant/fake-quant.js';
+import type { GivenWeight } from '../../quant/weights.js';
 import type { StepState } from '../../train/trainer-options.js';
 
 export interface Simulation {
@@ -45,4 +47,13 @@ export function keepFactors({ factors }: Pick<Simulation, 'factors'>): (state: P
 /** Elements of a constant of a trained model. */
 export function floatsOf(model: Model, name: string): Float32Array {
   return model.graph.value(name)!.initializer!.floats();
+}
+
+/** Codes of at most 4 bits are stored in 4: DequantizeLinear knows no smaller ones that runtimes have. */
+export function storedChannels(fake: FakeWeight, trained: Model): GivenWeight {
+  const { codes, scales } = codesOfFake(fake, floatsOf(trained, fake.name), floatsOf(trained, fake.factor));
+  const { levels } = fake;
+  const whole = levels.offset === 0 ? codes : codes.map((c) => 2 * c + 1);
+  const scale = levels.offset === 0 ? scales : scales.map((s) => s / 2);
+  return { codes: Tensor.from(levels.bits > 4 ? 'int8' : 'int4', fake.dims, whole), scale };
 }

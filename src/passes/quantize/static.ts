@@ -23,13 +23,14 @@ import { type ActivationParameters, activationParameters, measurementsOf } from 
 import { type ActivationType, RUNTIMES, type Runtime } from '../../quant/runtimes.js';
 import { codesOf, type Scheme } from '../../quant/scheme.js';
 import { type Selector, selectorOf } from '../../quant/selection.js';
+import type { GivenWeight } from '../../quant/weights.js';
 import { absorbHighBiases } from './absorb.js';
 import { equalize } from './equalize.js';
 import { quantizeTables } from './lookup-tables.js';
 import { RUNTIME_OPTION, SELECTION_OPTIONS, SIMPLIFY_OPTION } from './options.js';
 import { nothingToQuantize, prepareModel, warnIfLarger } from './prepare.js';
 import { writeQOperators } from './qoperator.js';
-import { roundStaticWeights } from './static-rounding.js';
+import { learnStaticWeights, roundStaticWeights } from './static-rounding.js';
 
 /** Opset that the model is brought to: the first with block-wise DequantizeLinear; per-axis needs 13. */
 const OPSET = 21;
@@ -39,6 +40,9 @@ const SPREAD_LIMIT = 4;
 const MIN_TABLE = 1024;
 /** Samples that repairs look at: as many as make up so many elements of input, within limits. */
 const REPAIR_SAMPLES = { least: 8, most: 256, elements: 1 << 20 };
+
+/** Samples that rounding is learnt on; they are held in memory at two places of the network. */
+const LEARNING_SAMPLES = { least: 32, most: 400, elements: 1 << 24 };
 
 const options = z.object({
   activations: z
@@ -58,7 +62,14 @@ const options = z.object({
   weightBits: z
     .union([z.literal(4), z.literal(8)])
     .default(8)
-    .describe('bits of weights; 4 decides codes by GPTQ on the calibration data and makes smaller, not faster, files'),
+    .describe('bits of weights; 4 decides codes on the calibration data (--rounding) and makes smaller, not faster, files'),
+  rounding: z
+    .enum(['gptq', 'adaround', 'brecq'])
+    .optional()
+    .describe(
+      'how codes of 4-bit weights are chosen: gptq (default) by the error of layer outputs; learnt by training between neighbouring codes, adaround layer by layer, brecq block by block',
+    ),
+  roundingSteps: z.number().int().positive().default(200).describe('steps of training for each layer (adaround) or block (brecq)'),
   reduceRange: z
     .enum(['auto', 'on', 'off'])
     .default('auto')
@@ -101,12 +112,17 @@ const options = z.object({
   ...SIMPLIFY_OPTION,
 });
 
+const checked = options.refine((o) => o.rounding === undefined || (o.weightBits === 4 && o.perChannel), {
+  path: ['rounding'],
+  message: 'expected 4-bit weights with one scale per channel (--weight-bits 4)',
+});
+
 export type QuantizeStaticOptions = z.output<typeof options>;
 
 export const quantizeStatic = definePass({
   name: 'quantize-static',
   summary: 'int8 weights and activations with ranges measured on data (Q/DQ)',
-  options,
+  options: checked,
   needs: { data: 'required', engine: true },
   run: runStatic,
 });
@@ -162,7 +178,7 @@ async function runStatic(model: Model, opts: QuantizeStaticOptions, ctx: PassCon
   const layers = opts.biasCorrection ? correctable(annotation) : [];
   const analytic = opts.biasMethod === 'analytic' ? await floatLayers(model, layers, repair) : undefined;
   const means: OutputMeans = analytic ? new Map() : await floatMeans(model, layers, repair);
-  const given = opts.weightBits === 4 && opts.perChannel ? await roundStaticWeights(model, annotation, repair, ctx) : undefined;
+  const given = opts.weightBits === 4 && opts.perChannel ? await decideWeights(model, annotation, opts, repair, ctx) : undefined;
   detachMatMulBiases(annotation);
   const weights: InsertOptions = {
     weights: {
@@ -213,11 +229,31 @@ function activationType(runtime: Runtime, opts: QuantizeStaticOptions, ctx: Pass
   return type;
 }
 
+/** Codes of 4-bit weights. */
+function decideWeights(
+  model: Model,
+  annotation: Annotation,
+  opts: QuantizeStaticOptions,
+  repair: { readonly data: Dataset; readonly samples: number },
+  ctx: PassContext,
+): Promise<ReadonlyMap<Value, GivenWeight>> {
+  const { rounding = 'gptq', roundingSteps: steps } = opts;
+  if (rounding === 'gptq') return roundStaticWeights(model, annotation, repair, ctx);
+  const data = repairData(model, ctx.data!, opts, LEARNING_SAMPLES);
+  const settings = {
+    unit: rounding === 'adaround' ? 'layer' : 'block',
+    samples: data.size,
+    steps,
+    seed: ctx.rng.integer(2 ** 31),
+  } as const;
+  return learnStaticWeights(model, annotation, { data, ...settings }, ctx);
+}
+
 /** Samples for the repairs, spread over the data set: enough that means and extremes settle, few where one sample is large. */
-function repairData(model: Model, data: Dataset, opts: QuantizeStaticOptions): Dataset {
+function repairData(model: Model, data: Dataset, opts: QuantizeStaticOptions, limits = REPAIR_SAMPLES): Dataset {
   const size = Math.min(opts.samples ?? data.size, data.size);
-  const affordable = Math.floor(REPAIR_SAMPLES.elements / elementsPerSample(model.graph));
-  const count = Math.min(size, Math.max(REPAIR_SAMPLES.least, Math.min(REPAIR_SAMPLES.most, affordable)));
+  const affordable = Math.floor(limits.elements / elementsPerSample(model.graph));
+  const count = Math.min(size, Math.max(limits.least, Math.min(limits.most, affordable)));
   return spreadSamples(data, count, size);
 }
 
