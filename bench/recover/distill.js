@@ -1,5 +1,6 @@
-// Students against their teachers: digits from few labels, and half of the layers of a text classifier.
-import { existsSync, mkdirSync, statSync } from 'node:fs';
+// Students against their teachers: digits from few labels, and half of the layers of a text classifier. The digits' students are those of the last epoch;
+// the epoch of the text classifier is chosen on training rows held out. Test rows only judge.
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   adam,
@@ -13,11 +14,12 @@ import {
   train,
   trainingData,
 } from '../../dist/index.js';
-import { readModel, writeModel } from '../../dist/node/index.js';
+import { readModel } from '../../dist/node/index.js';
 import { atLeast, atMost, figure, wanted } from '../lib/bars.js';
-import { CACHE, pareJson, shared, WORK } from '../lib/pare.js';
-import { engine, mnist, open, score, trainOn } from '../train/setup.js';
-import { withoutTestSentences } from '../train/sst2.js';
+import { pareJson, shared, WORK } from '../lib/pare.js';
+import { denseDigits } from '../prune/dense.js';
+import { engine, mnist, open, score } from '../train/setup.js';
+import { trainingAndHeldOut } from '../train/sst2.js';
 
 const percent = (value) => Number((100 * value).toFixed(2));
 const SEEDS = [1, 2, 3];
@@ -27,27 +29,6 @@ const SESSION = { threads: 2, extra: { 'session.set_denormal_as_zero': '1' } };
 export async function distillBars() {
   if (wanted('mnist-distill')) await digits();
   if (wanted('sst2-distill')) await sentences();
-}
-
-const TEACHER = join(CACHE, 'lenet5-mnist.onnx');
-
-/** File of the trained LeNet-5. */
-export async function digitsTeacherPath() {
-  await digitsTeacher();
-  return TEACHER;
-}
-
-/** LeNet-5 trained on all 60,000 digits; kept between runs. */
-async function digitsTeacher() {
-  const path = TEACHER;
-  if (existsSync(path)) return readModel(path);
-  const model = nn.createPreset('lenet5', {}, { seed: 1 });
-  const settings = { rule: adam(), lr: 3e-3, schedule: 'one-cycle', epochs: 3, batchSize: 64, augment: parseAugmentations('crop:2') };
-  const [dataset, test] = [await open(mnist('train'), model), await open(mnist('t10k'), model)];
-  const result = await trainOn('mnist-distill teacher', { model, dataset, test, ...settings });
-  mkdirSync(CACHE, { recursive: true });
-  await writeModel(result.model, path);
-  return result.model;
 }
 
 const spread = (values) => `${values.map((v) => v.toFixed(2)).join(', ')}`;
@@ -71,10 +52,11 @@ function smallStudent(seed) {
 
 /** The same digits, steps, augmentation and optimizer for both: only what is minimised differs. */
 async function digits() {
-  const teacher = await digitsTeacher();
+  const { path, top1 } = await denseDigits('lenet5');
+  const teacher = await readModel(path);
   const few = await open(mnist('train'), teacher, { limit: FEW });
   const test = await open(mnist('t10k'), teacher);
-  figure('  mnist-distill teacher', `${percent(await score(teacher, test, 'top1'))} % on 10,000 test digits, trained on 60,000`);
+  figure('  mnist-distill teacher', `${percent(top1)} % on 10,000 test digits, trained on 60,000`);
   const prepare = prepareTraining(engine);
   const run = async (seed, augment, teach) => {
     const model = smallStudent(seed);
@@ -120,15 +102,18 @@ async function sentences() {
   const path = shared('text-models/sst2_bert_mini.onnx');
   const tokenizer = shared('text-models/sst2_tokenizer.json');
   const out = join(WORK, 'sst2-student.onnx');
+  const { train: rows, held } = trainingAndHeldOut('sst2-distill', 1000);
   const run = pareJson(
     ...['distill', '--teacher', path, '--student', 'copy:2', '--embedding-rank', '128', '-o', out],
-    ...['--data', withoutTestSentences('sst2-distill'), '--validation', shared('sst2/test.tsv'), '--tokenizer', tokenizer],
+    ...['--data', rows, '--validation', held, '--tokenizer', tokenizer],
     ...['--limit', '12800', '--epochs', '2', '--batch-size', '64', '--lr', '5e-4', '--temperature', '2', '--seed', '1', '--threads', '2'],
   );
-  const { before, after, samples } = run.quality;
+  const teacher = await readModel(path);
+  const test = await open(shared('sst2/test.tsv'), teacher, { tokenizer });
+  const [before, after] = [await score(teacher, test, 'top1'), await score(await readModel(out), test, 'top1')];
   figure(
     '  sst2-distill',
-    `teacher ${percent(before)} %, student ${percent(after)} % of ${samples} sentences, ${run.seconds.toFixed(0)} s in all`,
+    `teacher ${percent(before)} %, student ${percent(after)} % of ${test.size} test sentences (${percent(run.quality.after)} % of rows held out), ${run.seconds.toFixed(0)} s in all`,
   );
   const [small, large] = [statSync(out).size, statSync(path).size];
   figure('  sst2-distill bytes', `${small} of ${large}; table of tokens 8000 x 256 as 8000 x 128 times 128 x 256`);

@@ -1,13 +1,13 @@
 // Quantization-aware training against rounding to nearest: pictures without labels, digits, and a character model in 2 bits and three values. What is lost
-// is counted on the exported file, as it runs.
+// is counted on the exported file, as it runs, by rows that took no part: what is written is the last epoch, not the best one.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BLOCK_RECONSTRUCTION, cloneModel, fakeQuantFormat, reconstructBlocks, simulateWeights } from '../../dist/index.js';
 import { readModel } from '../../dist/node/index.js';
 import { atLeast, atMost, figure, wanted } from '../lib/bars.js';
 import { pareJson, shared, WORK } from '../lib/pare.js';
+import { denseDigits } from '../prune/dense.js';
 import { engine, mnist, open, score } from '../train/setup.js';
-import { digitsTeacherPath } from './distill.js';
 
 const percent = (value) => Number((100 * value).toFixed(2));
 const RECOVERED = 80;
@@ -15,21 +15,28 @@ const FORMATS = ['w4a8', 'w2a8', 'ternary-a8'];
 
 export async function qatBars() {
   for (const format of FORMATS) {
-    if (wanted(`qat-resnet20-${format}`)) pictures(format);
+    if (wanted(`qat-resnet20-${format}`)) await pictures(format);
     if (wanted(`qat-lenet5-${format}`)) await digits(format);
   }
   if (wanted('adaround-resnet20')) await blocks();
-  if (wanted('qat-shakespeare-w2')) characters('w2');
-  if (wanted('qat-shakespeare-ternary')) characters('ternary');
+  if (wanted('qat-shakespeare-w2')) await characters('w2');
+  if (wanted('qat-shakespeare-ternary')) await characters('ternary');
 }
 
-/** Before, rounded alone and trained: quality of the exported files. A learning rate next to nothing leaves the rounding as it starts. */
-function compare(name, model, format, { untrained, trained }) {
+/**
+ * Quality before, rounded alone and trained, judged by `judge` on the files. Without verification the command measures nothing, and writes the weights that
+ * the training ends with. A learning rate next to nothing leaves the rounding as it starts.
+ */
+async function compare(name, model, format, judge, { untrained, trained }) {
   const out = (what) => join(WORK, `${name}-${what}.onnx`);
-  const run = (what, args) => pareJson('train', model, '-o', out(what), '--force', '--qat', format, ...args);
-  const alone = run('alone', [...untrained, '--max-steps', '1', '--epochs', '1', '--lr', '1e-12']);
-  const after = run('trained', trained);
-  return { before: after.quality.before, alone: alone.quality.after, after: after.quality.after, seconds: after.seconds };
+  const run = async (what, args) => {
+    const { seconds } = pareJson('train', model, '-o', out(what), '--force', '--no-verify', '--qat', format, ...args);
+    return { seconds, quality: await judge(await readModel(out(what))) };
+  };
+  const none = ['--max-steps', '1', '--epochs', '1', '--lr', '1e-12'];
+  const { quality: alone } = await run('alone', [...untrained, ...none]);
+  const { quality: after, seconds } = await run('trained', trained);
+  return { before: await judge(await readModel(model)), alone, after, seconds };
 }
 
 function recovered(name, { before, alone, after, seconds }, bar) {
@@ -41,13 +48,15 @@ function recovered(name, { before, alone, after, seconds }, bar) {
 }
 
 /** 400 pictures, labels not looked at. */
-function pictures(format) {
+async function pictures(format) {
   const cifar = (file) => `cifar:${shared(`cifar10/${file}`)}`;
-  const data = ['--data', cifar('train_png_batch0.bin.gz'), '--validation', cifar('test_jpg_0-999.bin.gz'), '--preprocess', 'imagenet'];
+  const data = ['--data', cifar('train_png_batch0.bin.gz'), '--preprocess', 'imagenet'];
+  const path = shared('resnet20-cifar10/resnet20_cifar10.onnx');
+  const test = await open(cifar('test_jpg_0-999.bin.gz'), await readModel(path), { preprocess: 'imagenet' });
   const name = `qat-resnet20-${format}`;
   const settings = [...data, '--augment', 'flip,crop:4', '--batch-size', '50', '--optimizer', 'adam', '--temperature', '4'];
   const few = format === 'w4a8';
-  const result = compare(name, shared('resnet20-cifar10/resnet20_cifar10.onnx'), format, {
+  const result = await compare(name, path, format, (model) => score(model, test, 'top1'), {
     untrained: [...settings, '--qat-start', few ? 'minmax' : 'search'],
     trained: [...settings, '--epochs', few ? '8' : '20', '--lr', few ? '1e-4' : '5e-4'],
   });
@@ -73,9 +82,11 @@ async function blocks() {
 /** All 60,000 digits, one epoch. */
 async function digits(format) {
   const name = `qat-lenet5-${format}`;
-  const settings = ['--data', mnist('train'), '--validation', mnist('t10k'), '--batch-size', '64', '--optimizer', 'adam'];
+  const { path } = await denseDigits('lenet5');
+  const test = await open(mnist('t10k'), await readModel(path));
+  const settings = ['--data', mnist('train'), '--batch-size', '64', '--optimizer', 'adam'];
   const few = format === 'w4a8';
-  const result = compare(name, await digitsTeacherPath(), format, {
+  const result = await compare(name, path, format, (model) => score(model, test, 'top1'), {
     untrained: [...settings, '--qat-start', few ? 'minmax' : 'search'],
     trained: [...settings, '--epochs', '1', '--lr', '3e-4'],
   });
@@ -84,7 +95,7 @@ async function digits(format) {
 
 const MINUTES = 15;
 
-function characters(format) {
+async function characters(format) {
   const model = shared('text-models/shakespeare_gpt.onnx');
   const text = readFileSync(shared('tiny-shakespeare/input.txt'), 'utf8');
   const cut = Math.floor(text.length * 0.9);
@@ -93,13 +104,16 @@ function characters(format) {
     writeFileSync(path, part);
     return path;
   });
-  const data = ['--data', train, '--validation', last, '--metric', 'loss', '--tokenizer', shared('text-models/shakespeare_vocab.json')];
+  const tokenizer = shared('text-models/shakespeare_vocab.json');
+  const data = ['--data', train, '--tokenizer', tokenizer];
+  const held = await open(last, await readModel(model), { tokenizer });
+  const loss = (m) => score(m, held, 'loss', 16);
   const name = `qat-shakespeare-${format}`;
   const block = format === 'w2' ? '32' : '0';
   const settings = [...data, '--qat-block', block, '--batch-size', '8', '--optimizer', 'adam', '--clip-norm', '1'];
-  // Time for reading, calibration and the measuring at the end is left out of the training's.
+  // Time for reading and calibration is left out of the training's.
   const length = ['--max-minutes', String(MINUTES - 2), '--max-steps', '1600', '--epochs', '2', '--warmup', '50'];
-  const { before, alone, after, seconds } = compare(name, model, format, {
+  const { before, alone, after, seconds } = await compare(name, model, format, loss, {
     untrained: settings,
     trained: [...settings, ...length, '--lr', format === 'w2' ? '2e-4' : '1e-3', '--qat-start', format === 'w2' ? 'gptq' : 'search'],
   });
@@ -112,20 +126,8 @@ function characters(format) {
     atMost(name, Number((after - before).toFixed(4)), 0.1, 'loss');
     return;
   }
-  const gptq = pareJson(
-    'quantize',
-    model,
-    '-o',
-    join(WORK, 'gptq.onnx'),
-    '--force',
-    '--mode',
-    'weights',
-    '--bits',
-    '2',
-    '--method',
-    'gptq',
-    ...data,
-  );
-  const more = gptq.quality.after - gptq.quality.before;
+  const gptq = join(WORK, 'gptq.onnx');
+  pareJson('quantize', model, '-o', gptq, '--force', '--no-verify', '--mode', 'weights', '--bits', '2', '--method', 'gptq', ...data);
+  const more = (await loss(await readModel(gptq))) - before;
   atMost(`${name}-of-gptq`, Number(((100 * (after - before)) / more).toFixed(1)), 50, `% of the ${more.toFixed(4)} that GPTQ loses`);
 }
