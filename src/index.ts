@@ -107,6 +107,7 @@ export { type QatNote, type QatOptions, qatOptions, qatPass } from './recipe/qat
 export { type Budget, checkBudget, qualityDrop } from './recipe/quality.js';
 export { planQuantization, type QuantizePlan, type QuantizePlanOptions } from './recipe/quantize-plan.js';
 export { parseRecipe, RECIPE_PASSES, recipeSchema } from './recipe/recipe.js';
+export { recipePassesOn } from './recipe/recipe-training.js';
 export { type RecoverOptions, recoverOptions, recoverPass } from './recipe/recover.js';
 export type { InputModel, Stage, StagedModel } from './recipe/staging.js';
 export { type Trial, type TrialOptions, Trials } from './recipe/trials.js';

@@ -8,6 +8,8 @@ import { mergeAdapters } from '../passes/adapters/merge.js';
 import { factorize } from '../passes/lowrank/index.js';
 import { toBf16 } from '../passes/precision/bf16.js';
 import { toFp16 } from '../passes/precision/fp16.js';
+import { pruneStructured } from '../passes/prune/structured/index.js';
+import { pruneUnstructured } from '../passes/prune/unstructured/index.js';
 import { quantizeCodebook } from '../passes/quantize/codebook.js';
 import { quantizeDynamic } from '../passes/quantize/dynamic.js';
 import { spellOutLookups } from '../passes/quantize/spell-out-lookups.js';
@@ -21,6 +23,8 @@ import { simplify } from '../passes/simplify/index.js';
 export const RECIPE_PASSES: readonly Pass[] = [
   simplify,
   hoistConstants,
+  pruneStructured,
+  pruneUnstructured,
   factorize,
   addAdapters,
   mergeAdapters,

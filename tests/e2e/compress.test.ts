@@ -4,7 +4,10 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { encodeNpz } from '../../src/data/npz.js';
+import { Tensor } from '../../src/ir/tensor.js';
 import { readModel, writeModel } from '../../src/node/index.js';
+import { Rng } from '../../src/util/rng.js';
 import { classifierModel } from '../samples/variant-models.js';
 import { writePackage } from './package-folder.js';
 
@@ -66,4 +69,28 @@ test('--memory: what does not fit is written without being run, and says so', as
     [true, 0],
   ]);
   expect(readFileSync(join(folder, 'out/README.md'), 'utf8')).toContain('Not verified');
+});
+
+test('prunes, factorizes and trains in one recipe; trainings need data', async () => {
+  const run = (...args: string[]) => pare(...args, '--threads', '1');
+  expect(run('new', 'mlp', '--sizes', '32,64,64,4', '-o', 'plain.onnx').status).toBe(0);
+  const model = await readModel(join(folder, 'plain.onnx'));
+  const rng = new Rng(4);
+  const x = Float32Array.from({ length: 64 * 32 }, () => rng.normal());
+  writeFileSync(join(folder, 'rows.npz'), encodeNpz({ [model.graph.inputs[0]!.name]: Tensor.of('float', [64, 32], x) }));
+  const steps = [
+    { pass: 'prune-structured', options: { sparsity: 0.25 } },
+    { pass: 'factorize', options: { rankRatio: 0.5 } },
+    { pass: 'qat', options: { qat: 'w4a8', epochs: 1, batchSize: 16, augment: 'noise:0.01' } },
+  ];
+  writeFileSync(join(folder, 'steps.json'), JSON.stringify(steps));
+  const made = run('compress', 'plain.onnx', '--recipe', 'steps.json', '--data', 'rows.npz', '-o', 'steps.onnx', '--json');
+  expect(made.status, made.stderr).toBe(0);
+  const record = JSON.parse(made.stdout);
+  expect(record.passes.map((p: { name: string }) => p.name)).toEqual(['prune-structured', 'factorize', 'qat']);
+  expect(record.output.macs).toBeLessThan(0.6 * record.input.macs);
+  expect(record.passes[1].notes.layers.length).toBeGreaterThan(0);
+  expect(record.passes[2].notes.training.steps).toBe(4);
+  const bare = run('compress', 'plain.onnx', '--recipe', 'steps.json', '-o', 'bare.onnx');
+  expect(bare.stderr).toContain('got "qat"');
 });

@@ -2,9 +2,12 @@
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { fileError, usageError } from '../../errors.js';
+import { readModel } from '../../node/files.js';
 import { openInput } from '../../node/input.js';
 import { parseRecipe, recipeSchema } from '../../recipe/recipe.js';
-import { type RunFlags, runWritingCommand } from '../run-passes.js';
+import { recipePassesOn } from '../../recipe/recipe-training.js';
+import { describeEpoch, type TrainingSources } from '../../recipe/train.js';
+import { type PlanContext, type RunFlags, runWritingCommand } from '../run-passes.js';
 import { addCommonFlags, addDataFlags, addWriteFlags } from '../shared-options.js';
 
 type Flags = RunFlags & { readonly recipe?: string; readonly recipeSchema?: boolean };
@@ -23,6 +26,8 @@ export function addCompressCommand(program: Command): void {
   command.addHelpText(
     'after',
     `
+With --data a recipe may also train: steps train, qat and distill take the options of those commands.
+
 Examples:
   pare compress model.onnx --recipe recipe.json --data calib.npz
   pare compress tuned.onnx --recipe model.int8.onnx --data calib.npz     (the way that file was made)
@@ -36,8 +41,19 @@ Examples:
     if (model === undefined) throw usageError('expected a model, got none', { hint: 'pare compress model.onnx --recipe recipe.json' });
     if (flags.recipe === undefined)
       throw usageError('expected --recipe FILE, got none', { hint: 'pare compress --help shows what it may be' });
-    const passes = parseRecipe(await readRecipe(flags.recipe));
-    await runWritingCommand('compress', model, flags, () => passes);
+    const recipe = await readRecipe(flags.recipe);
+    if (flags.data === undefined) {
+      const passes = parseRecipe(recipe);
+      await runWritingCommand('compress', model, flags, () => passes);
+      return;
+    }
+    // Steps that train read the data of the run.
+    const plan = async ({ cli, input, data, validation, metric }: PlanContext) => {
+      const sources = { data: data!, validation, metric, open: readModel, seed: flags.seed, session: cli.session };
+      const onEpoch: TrainingSources['onEpoch'] = (result, epochs) => cli.progress.log(describeEpoch(result, epochs));
+      return { passes: parseRecipe(recipe, recipePassesOn({ ...sources, identity: await input.sha256, onEpoch })) };
+    };
+    await runWritingCommand('compress', model, flags, () => [], plan);
   });
 }
 
