@@ -39,7 +39,7 @@ const CASES = {
       ),
   },
   resnet20: {
-    targets: [0.001, 0.0005],
+    targets: [0.002, 0.001, 0.0005],
     open: () =>
       openCase(
         'resnet20-cifar10/resnet20_cifar10.onnx',

@@ -12,7 +12,7 @@ export interface SearchProblem {
   /** Measured loss where these layers are kept. */
   measure(kept: readonly number[]): Promise<number>;
   readonly target: number;
-  /** Most measurements (default: a third of the number of layers, 6 to 24). */
+  /** Most measurements (default: a third of what ranking every layer alone and adding them one by one takes, less what the prediction costs). */
   readonly maxMeasurements?: number;
 }
 
@@ -30,7 +30,8 @@ export interface SearchResult {
   readonly points: readonly SearchPoint[];
 }
 
-const MEASUREMENTS = { least: 6, most: 24, share: 1 / 3 };
+/** Adding layers one by one in the order of their own gain measures each layer once and each addition once: this share of that, less `prediction`. */
+const MEASUREMENTS = { least: 5, most: 24, share: 1 / 3, prediction: 2 };
 /** Alternatives of one size that are tried after the predicted best has failed, as far as the measurements last. */
 const ALTERNATIVES = 4;
 /** Alternatives predicted worse than this factor of the best of their size are not worth a measurement. */
@@ -65,9 +66,12 @@ class Search {
   }
 
   get #left(): number {
-    const { least, most, share } = MEASUREMENTS;
-    const own = Math.min(most, Math.max(least, Math.ceil(this.#problem.layers * share)));
-    return (this.#problem.maxMeasurements ?? own) - this.#points.length;
+    const { least, most, share, prediction } = MEASUREMENTS;
+    const { layers, target, maxMeasurements } = this.#problem;
+    const held = this.#points.filter((p) => p.loss <= target).map((p) => p.kept.length);
+    const additions = held.length > 0 ? Math.min(...held) : Math.ceil(layers / 2);
+    const own = Math.min(most, Math.max(least, Math.floor((layers + additions) * share) - prediction));
+    return (maxMeasurements ?? own) - this.#points.length;
   }
 
   async #measure(kept: readonly number[]): Promise<SearchPoint> {
