@@ -19,7 +19,7 @@ import { makeStudent, STUDENT_FORMS } from './distill-student.js';
 import { factorizeEmbeddings } from './factorize-embedding.js';
 import { adoptInterface, mainOutput, replaceNetwork } from './interface.js';
 import { prepareTraining } from './prepare-training.js';
-import { classesOf, runTraining, type TrainingSources, trainingOptions } from './train.js';
+import { classesOf, runTraining, type TrainingSources, takeWeights, trainingOptions } from './train.js';
 
 const keysOf = <K extends string>(table: Readonly<Record<K, unknown>>) => Object.keys(table) as [K, ...K[]];
 
@@ -135,6 +135,7 @@ async function run(model: Model, options: DistillOptions, sources: DistillSource
   } finally {
     await opened.teacher.release();
   }
+  // Weights of projections stay behind.
   takeWeights(made.model, student.model);
   replaceNetwork(model, made.model);
   ctx.note('distillation', {
@@ -147,14 +148,6 @@ async function run(model: Model, options: DistillOptions, sources: DistillSource
     samples: { given: sources.data.size, unlabelled: sources.unlabelled?.size ?? 0 },
   } satisfies DistillationNote);
   return true;
-}
-
-/** The trained weights without those of projections. */
-function takeWeights(model: Model, trained: Model): void {
-  for (const value of model.graph.initializers) {
-    const tensor = trained.graph.value(value.name)?.initializer;
-    if (tensor) value.initializer = tensor;
-  }
 }
 
 /**

@@ -10,6 +10,7 @@ import type { TrainingData } from '../data/training.js';
 import { usageError } from '../errors.js';
 import { type Model, tensorTypeOf } from '../ir/model.js';
 import { definePass, type Pass, type PassContext } from '../pass/define.js';
+import type { PassRecord } from '../pass/record.js';
 import { absorbConstants } from '../passes/simplify/cleanup.js';
 import { simplify } from '../passes/simplify/index.js';
 import { patternOf } from '../quant/selection.js';
@@ -111,6 +112,11 @@ export interface TrainingNote {
   readonly epochs: readonly EpochResult[];
   /** Evenly chosen steps, at most `CURVE_POINTS`; the loss is the mean over the steps up to the next. */
   readonly curve: readonly { readonly step: number; readonly loss: number; readonly lr: number }[];
+}
+
+/** The trainings of a run, whatever the pass is called that trained. */
+export function trainingsOf(passes: readonly PassRecord[]): { readonly pass: PassRecord; readonly note: TrainingNote }[] {
+  return passes.flatMap((pass) => (pass.notes.training ? [{ pass, note: pass.notes.training as TrainingNote }] : []));
 }
 
 export const CURVE_POINTS = 400;

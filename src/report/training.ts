@@ -1,6 +1,9 @@
-// The report's section on a training: loss over the steps, validation over the epochs, and what it took.
-import type { RunRecord } from '../pass/record.js';
-import { describeMemory, type TrainingNote } from '../recipe/train.js';
+// The report's sections on trainings: loss over the steps, validation over the epochs, and what it took; the teacher's part in a distillation, and what
+// was rounded in a quantization-aware training.
+import type { PassRecord, RunRecord } from '../pass/record.js';
+import type { DistillationNote } from '../recipe/distill.js';
+import type { QatNote } from '../recipe/qat.js';
+import { describeMemory, type TrainingNote, trainingsOf } from '../recipe/train.js';
 import { formatMs, formatNumber, formatQuality } from '../util/format.js';
 import { escapeHtml } from './escape.js';
 import { linesSvg } from './lines.js';
@@ -13,8 +16,45 @@ const STOPPED: Readonly<Record<TrainingNote['stopped'], string>> = {
 };
 
 export function trainingSection({ passes }: RunRecord): string {
-  const note = passes.find((p) => p.name === 'train')?.notes.training as TrainingNote | undefined;
+  return trainingsOf(passes)
+    .map(({ pass, note }) => `${sectionOf(note)}${distillation(pass)}${rounding(pass)}`)
+    .join('');
+}
+
+function distillation({ notes }: PassRecord): string {
+  const note = notes.distillation as DistillationNote | undefined;
   if (!note) return '';
+  const { student, layers, teachers, samples, features, embeddings } = note;
+  const kept = layers === null ? '' : ` (layers ${layers.join(', ')} of the teacher)`;
+  const from = `${teachers} teacher${teachers > 1 ? 's' : ''}, ${PLACES[note.placement]}`;
+  const extra = samples.unlabelled > 0 ? ` and ${samples.unlabelled} labelled by the teacher` : '';
+  const tables = embeddings.map((e) => `table ${e.name} of rank ${e.rank}, ${formatNumber(100 * e.lost)} % of its energy lost`);
+  const about = [`Student ${student}${kept}; ${from}; ${samples.given} samples${extra}`, ...tables].join('; ');
+  const rows = features.map(
+    (f) =>
+      `<tr><td>${escapeHtml(f.student)}</td><td>${escapeHtml(f.teacher)}</td><td>${escapeHtml(f.loss)}</td><td class="n">${formatNumber(f.weight)}</td></tr>`,
+  );
+  const table =
+    rows.length > 0
+      ? `<table><tr><th>student's value</th><th>teacher's</th><th>compared by</th><th class="n">weight</th></tr>${rows.join('')}</table>`
+      : '';
+  return `<h3>Distillation</h3><p class="soft">${escapeHtml(about)}.</p>${table}`;
+}
+
+const PLACES: Readonly<Record<DistillationNote['placement'], string>> = {
+  graph: 'in the training graph',
+  session: 'in a session of its own',
+  data: 'asked once before',
+};
+
+function rounding({ notes }: PassRecord): string {
+  const note = notes.qat as QatNote | undefined;
+  if (!note) return '';
+  const about = `Format ${note.format}: ${note.weights} weights and ${note.activations} activations were rounded while training`;
+  return `<h3>Rounding</h3><p class="soft">${escapeHtml(about)}.</p>`;
+}
+
+function sectionOf(note: TrainingNote): string {
   const { metric } = note;
   const loss = linesSvg([{ name: `loss (${note.loss})`, points: note.curve.map((p) => [p.step, p.loss] as const) }], {
     x: 'step',

@@ -1,15 +1,15 @@
 // `pare distill`: a smaller network that learns to answer what a larger one answers, proved against it.
 import type { Command } from 'commander';
-import { PareError, usageError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import { checkpointFile } from '../../node/checkpoints.js';
 import { readModel } from '../../node/files.js';
 import { openInput } from '../../node/input.js';
-import { systemError } from '../../node/system-error.js';
 import { distillOptions, distillPass } from '../../recipe/distill.js';
 import { describeEpoch } from '../../recipe/train.js';
 import { type PlanContext, type RunFlags, runWritingCommand } from '../run-passes.js';
 import { openData, outputPath } from '../session.js';
 import { addCommonFlags, addDataFlags, addWriteFlags } from '../shared-options.js';
+import { type CheckpointedRun, withCheckpoint } from '../training-checkpoint.js';
 import { addZodFlags, pickOptions } from '../zod-flags.js';
 
 type DistillFlags = RunFlags & {
@@ -57,50 +57,34 @@ async function distill(command: Command, flags: DistillFlags): Promise<void> {
   if (flags.data === undefined)
     throw usageError('distill needs data: expected --data SPEC, got none', { hint: 'labels are used where there are any' });
   const target = outputPath(teacher, flags.output, 'distill', flags.force);
-  const file = flags.checkpoint ?? `${target}.checkpoint`;
-  const controller = new AbortController();
-  const interrupt = () => controller.abort();
-  const plan = async ({ cli, input, data, validation, metric }: PlanContext) => {
-    if (flags.validation === undefined && flags.verify)
-      cli.say('note: quality is measured on the training data; --validation SPEC names others');
-    process.on('SIGINT', interrupt);
-    const pass = distillPass({
-      data: data!,
-      unlabelled: flags.unlabelled === undefined ? undefined : await openData(cli, flags.unlabelled, input, flags),
-      ensemble: await Promise.all(others.map(async (path) => (await openInput(path)).model)),
-      open: readModel,
-      store: flags.teacherCache === undefined ? undefined : checkpointFile(flags.teacherCache),
-      validation,
-      metric,
-      checkpoint: checkpointFile(file),
-      resume: flags.resume,
-      identity: `${await input.sha256} ${student}`,
-      seed: flags.seed,
-      session: cli.session,
-      onEpoch: (result, epochs) => cli.progress.log(describeEpoch(result, epochs)),
-    });
-    return { passes: [pass({ ...given, student })] };
-  };
-  try {
-    await runWritingCommand('distill', teacher, flags, () => [], plan, controller.signal);
-    if (flags.checkpoint === undefined) await removeFile(file);
-  } catch (error) {
-    if (error instanceof PareError && error.code === 'E_ABORTED') process.stderr.write(`checkpoint: ${file}; --resume goes on from it\n`);
-    throw error;
-  } finally {
-    process.removeListener('SIGINT', interrupt);
-  }
+  const planFor =
+    (run: CheckpointedRun) =>
+    async ({ cli, input, data, validation, metric }: PlanContext) => {
+      if (flags.validation === undefined && flags.verify)
+        cli.say('note: quality is measured on the training data; --validation SPEC names others');
+      run.takeInterrupts();
+      const pass = distillPass({
+        data: data!,
+        unlabelled: flags.unlabelled === undefined ? undefined : await openData(cli, flags.unlabelled, input, flags),
+        ensemble: await Promise.all(others.map(async (path) => (await openInput(path)).model)),
+        open: readModel,
+        store: flags.teacherCache === undefined ? undefined : checkpointFile(flags.teacherCache),
+        validation,
+        metric,
+        checkpoint: checkpointFile(run.file),
+        resume: flags.resume,
+        identity: `${await input.sha256} ${student}`,
+        seed: flags.seed,
+        session: cli.session,
+        onEpoch: (result, epochs) => cli.progress.log(describeEpoch(result, epochs)),
+      });
+      return { passes: [pass({ ...given, student })] };
+    };
+  await withCheckpoint(flags.checkpoint, target, async (run) => {
+    await runWritingCommand('distill', teacher, flags, () => [], planFor(run), run.signal);
+  });
 }
 
 function collect(text: string, earlier: readonly string[] = []): readonly string[] {
   return [...earlier, text];
-}
-
-async function removeFile(path: string): Promise<void> {
-  const { rm } = await import('node:fs/promises');
-  try {
-    await rm(path, { force: true });
-  } catch (error) {
-    throw systemError(error, 'write', path);
-  }
 }

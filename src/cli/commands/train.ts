@@ -1,9 +1,8 @@
 // `pare train`: new weights for a model by gradient descent on labelled data, proved on data that is not trained on.
 import type { Command } from 'commander';
 import type { TrainingData } from '../../data/training.js';
-import { PareError, usageError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import { checkpointFile } from '../../node/checkpoints.js';
-import { systemError } from '../../node/system-error.js';
 import type { BoundPass } from '../../pass/define.js';
 import { qatOptions, qatPass } from '../../recipe/qat.js';
 import { describeEpoch, type TrainingSources, trainingOptions, trainPass } from '../../recipe/train.js';
@@ -11,6 +10,7 @@ import { addLoraFlags, type LoraFlags, loraPasses } from '../lora.js';
 import { type PlanContext, type RunFlags, runWritingCommand } from '../run-passes.js';
 import { outputPath } from '../session.js';
 import { addCommonFlags, addDataFlags, addWriteFlags } from '../shared-options.js';
+import { type CheckpointedRun, withCheckpoint } from '../training-checkpoint.js';
 import { openTrainingData, type TrainingDataFlags, workersOption } from '../training-data.js';
 import { addZodFlags, foreignFlags, pickOptions } from '../zod-flags.js';
 
@@ -56,21 +56,18 @@ Examples:
     const bind = passOf(command, flags);
     const lora = loraPasses(flags);
     const target = outputPath(model, flags.output, 'train', flags.force);
-    const file = flags.checkpoint ?? `${target}.checkpoint`;
-    const controller = new AbortController();
-    const interrupt = () => controller.abort();
     let opened: { data: TrainingData; close(): Promise<void> } | undefined;
-    const plan = async (context: PlanContext) => {
+    const planFor = (run: CheckpointedRun) => async (context: PlanContext) => {
       const { cli, input, validation, metric } = context;
       if (flags.validation === undefined && flags.verify)
         cli.say('note: quality is measured on the training data; --validation SPEC names others');
       opened = await openTrainingData(model, flags, context);
-      process.on('SIGINT', interrupt);
+      run.takeInterrupts();
       const pass = bind({
         data: opened.data,
         validation,
         metric,
-        checkpoint: checkpointFile(file),
+        checkpoint: checkpointFile(run.file),
         resume: flags.resume,
         identity: await input.sha256,
         seed: flags.seed,
@@ -80,14 +77,11 @@ Examples:
       return { passes: [...lora.before, pass, ...lora.after] };
     };
     try {
-      await runWritingCommand('train', model, flags, () => [], plan, controller.signal);
-      await lora.write();
-      if (flags.checkpoint === undefined) await removeFile(file);
-    } catch (error) {
-      if (error instanceof PareError && error.code === 'E_ABORTED') process.stderr.write(`checkpoint: ${file}; --resume goes on from it\n`);
-      throw error;
+      await withCheckpoint(flags.checkpoint, target, async (run) => {
+        await runWritingCommand('train', model, flags, () => [], planFor(run), run.signal);
+        await lora.write();
+      });
     } finally {
-      process.removeListener('SIGINT', interrupt);
       await opened?.close();
     }
   });
@@ -100,13 +94,4 @@ function passOf(command: Command, { qat }: TrainFlags): (sources: TrainingSource
   if (foreign.length > 0) throw usageError(`${foreign.map((f) => f.flag).join(', ')}: expected --qat FORMAT with it, got none`);
   const options = pickOptions(command, trainingOptions);
   return (sources) => trainPass(sources)(options);
-}
-
-async function removeFile(path: string): Promise<void> {
-  const { rm } = await import('node:fs/promises');
-  try {
-    await rm(path, { force: true });
-  } catch (error) {
-    throw systemError(error, 'write', path);
-  }
 }

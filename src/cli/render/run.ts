@@ -1,6 +1,6 @@
 // The table that every model-writing command ends with: before, after, change; then what was skipped and what to look out for.
 import type { PassRecord, RunRecord } from '../../pass/record.js';
-import { describeMemory, type TrainingNote } from '../../recipe/train.js';
+import { describeMemory, trainingsOf } from '../../recipe/train.js';
 import { formatBytes, formatCount, formatMs, formatNumber, formatQuality, formatRatio, formatSpeed } from '../../util/format.js';
 import { renderFindings } from './explanation.js';
 import { renderFusion } from './fusion.js';
@@ -63,8 +63,7 @@ export function renderRun(record: RunRecord): string {
 
 /** What a training step holds in memory. */
 function renderTraining({ passes }: RunRecord): string[] {
-  const note = passes.find((p) => p.name === 'train')?.notes.training as TrainingNote | undefined;
-  return note?.memory ? [describeMemory(note.memory)] : [];
+  return trainingsOf(passes).map(({ note }) => describeMemory(note.memory));
 }
 
 /** Skipped nodes grouped by reason: many nodes share one. */

@@ -1,26 +1,8 @@
 // Options of low-rank factorization.
 import { z } from 'zod';
 import { usageError } from '../../errors.js';
+import { amountOption } from '../../pass/amount.js';
 import { CONV_METHODS, type ConvMethod } from './factorization.js';
-
-/** `0.5`, `50M` or a number. */
-const amount = z
-  .union([z.string(), z.number().positive()])
-  .transform((given, ctx) => {
-    const value = typeof given === 'number' ? given : parseAmount(given);
-    if (value === undefined)
-      ctx.addIssue({ code: 'custom', message: `expected a fraction such as 0.5 or an amount such as 50M, got "${given}"` });
-    return value ?? z.NEVER;
-  })
-  .optional();
-
-const UNITS: Readonly<Record<string, number>> = { '': 1, k: 1e3, K: 1e3, M: 1e6, G: 1e9, kB: 1e3, KB: 1e3, MB: 1e6, GB: 1e9 };
-
-function parseAmount(text: string): number | undefined {
-  const match = /^(\d+(?:\.\d*)?|\.\d+)\s*([kKMG]?B?)$/.exec(text.trim());
-  const value = match ? Number(match[1]) * (UNITS[match[2]!] ?? Number.NaN) : Number.NaN;
-  return value > 0 ? value : undefined;
-}
 
 export const lowRankOptions = z.object({
   rankEnergy: z
@@ -31,8 +13,8 @@ export const lowRankOptions = z.object({
     .describe('part of the power of each layer to keep: its output on data, else its weights (default 0.95 where no budget is given)'),
   rankRatio: z.number().gt(0).lt(1).optional().describe('part of its multiply-accumulates that each layer keeps, the same for all'),
   rank: z.number().int().min(1).optional().describe('one rank for all layers'),
-  targetMacs: amount.describe('multiply-accumulates of the model to keep: a fraction up to 1, or an amount (50M)'),
-  targetBytes: amount.describe('bytes of constants to keep: a fraction up to 1, or an amount (5MB)'),
+  targetMacs: amountOption.describe('multiply-accumulates of the model to keep: a fraction up to 1, or an amount (50M)'),
+  targetBytes: amountOption.describe('bytes of constants to keep: a fraction up to 1, or an amount (5MB)'),
   targetLatency: z
     .number()
     .positive()

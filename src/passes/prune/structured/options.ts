@@ -1,32 +1,14 @@
 // Options of structured pruning, and what they mean for a model.
 import { z } from 'zod';
+import { amountOption } from '../../../pass/amount.js';
 import { patternOf } from '../../../quant/selection.js';
 import { AGGREGATIONS, IMPORTANCES, NORMALIZATIONS } from '../importance.js';
 
-/** `0.5`, `50M` or a number. */
-const amount = z
-  .union([z.string(), z.number().positive()])
-  .transform((given, ctx) => {
-    const value = typeof given === 'number' ? given : parseAmount(given);
-    if (value === undefined)
-      ctx.addIssue({ code: 'custom', message: `expected a fraction such as 0.5 or an amount such as 50M, got "${given}"` });
-    return value ?? z.NEVER;
-  })
-  .optional();
-
-const UNITS: Readonly<Record<string, number>> = { '': 1, k: 1e3, K: 1e3, M: 1e6, G: 1e9, kB: 1e3, KB: 1e3, MB: 1e6, GB: 1e9 };
-
-function parseAmount(text: string): number | undefined {
-  const match = /^(\d+(?:\.\d*)?|\.\d+)\s*([kKMG]?B?)$/.exec(text.trim());
-  const value = match ? Number(match[1]) * (UNITS[match[2]!] ?? Number.NaN) : Number.NaN;
-  return value > 0 ? value : undefined;
-}
-
 export const structuredOptions = z.object({
   sparsity: z.number().min(0).max(0.99).optional().describe('fraction of the units of each group to remove'),
-  targetMacs: amount.describe('multiply-accumulates to keep: a fraction up to 1, or an amount (50M)'),
-  targetParams: amount.describe('parameters to keep: a fraction up to 1, or an amount (50M)'),
-  targetBytes: amount.describe('bytes of constants to keep: a fraction up to 1, or an amount (50M)'),
+  targetMacs: amountOption.describe('multiply-accumulates to keep: a fraction up to 1, or an amount (50M)'),
+  targetParams: amountOption.describe('parameters to keep: a fraction up to 1, or an amount (50M)'),
+  targetBytes: amountOption.describe('bytes of constants to keep: a fraction up to 1, or an amount (50M)'),
   targetLatency: z
     .number()
     .positive()
